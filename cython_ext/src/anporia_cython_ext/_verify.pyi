@@ -1,0 +1,6 @@
+from collections.abc import Sequence
+
+__all__ = ["verify", "verify_many"]
+
+def verify(public_key: bytes, message: bytes, signature: bytes) -> bool: ...
+def verify_many(batch: Sequence[tuple[bytes, bytes, bytes]]) -> list[bool]: ...

@@ -1,0 +1,124 @@
+"""The database file: making, checking and locking it. No queries on events here."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import sqlite3
+from importlib.resources import files
+from pathlib import Path
+from typing import IO
+
+import aiosqlite
+
+from .errors import StoreBusy, StoreDamaged, StoreUnusable, translate
+
+__all__ = ["APPLICATION_ID", "Lock", "open_reader", "open_writer"]
+
+APPLICATION_ID = 0x414E504F  # "ANPO" in SQLite's header field for it: says whose file this is
+
+_BUSY_SECONDS = 5.0  # how long to wait for another connection's lock; commits take milliseconds
+
+
+class Lock:
+    """One writing process a database: an advisory lock on a file beside it, freed when the process dies."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    @classmethod
+    def take(cls, path: Path) -> Lock:
+        """Take the lock or raise `StoreBusy`; `StoreUnusable` when the folder cannot be written."""
+        import fcntl  # POSIX only, as the relay is; readers never come here
+
+        try:
+            file = open(path.with_name(path.name + ".lock"), "ab")  # noqa: SIM115  # held until release
+        except OSError as exc:
+            raise StoreUnusable(f"cannot write beside {path}: {exc.strerror}") from exc
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise StoreBusy(f"{path} is in use by another process; stop that relay or import first") from None
+        return cls(file)
+
+    def release(self) -> None:
+        """Let go; the empty lock file stays, since removing it would race with the next holder."""
+        self._file.close()
+
+
+async def open_writer(path: Path) -> aiosqlite.Connection:
+    """Open for writing; a new or empty file becomes a database of ours, an older one is migrated."""
+    try:
+        connection = await aiosqlite.connect(path, timeout=_BUSY_SECONDS)
+    except sqlite3.Error as exc:
+        raise StoreUnusable(f"cannot open {path}: {exc}") from exc
+    try:
+        version = await _our_version(connection, path, empty_is_ours=True)
+        await connection.execute("PRAGMA journal_mode = WAL")
+        await connection.execute("PRAGMA synchronous = FULL")  # an acknowledgement is a promise (decision 0004)
+        await connection.execute("PRAGMA cache_size = -65536")  # 64 MiB: the inner pages of indexes at 10M events
+        await _migrate(connection, version)
+    except BaseException as exc:
+        await connection.close()
+        if isinstance(exc, sqlite3.Error):
+            raise translate(exc) from exc
+        raise
+    return connection
+
+
+async def open_reader(path: Path) -> aiosqlite.Connection:
+    """Open an existing database of ours for reading only."""
+    if not path.exists():
+        raise StoreUnusable(f"{path} does not exist")
+    connection = await aiosqlite.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+    try:
+        await _our_version(connection, path, empty_is_ours=False)
+        await connection.execute("PRAGMA cache_size = -16384")  # 16 MiB; the operating system caches the rest
+    except BaseException as exc:
+        await connection.close()
+        if isinstance(exc, sqlite3.Error):
+            raise translate(exc) from exc
+        raise
+    return connection
+
+
+async def _our_version(connection: aiosqlite.Connection, path: Path, *, empty_is_ours: bool) -> int:
+    """Give the schema version (0 for an empty file); raise for a file that is not ours or is newer."""
+    try:
+        ((application,),) = await connection.execute_fetchall("PRAGMA application_id")
+        ((version,),) = await connection.execute_fetchall("PRAGMA user_version")
+        ((tables,),) = await connection.execute_fetchall("SELECT count(*) FROM sqlite_master")
+    except sqlite3.DatabaseError as exc:
+        if getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
+            raise StoreUnusable(f"{path} is not an SQLite database") from exc
+        if getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
+            raise StoreDamaged(f"{path} is damaged: {exc}") from exc
+        raise
+    if not tables and empty_is_ours:
+        return 0
+    if application != APPLICATION_ID:
+        raise StoreUnusable(f"{path} is a database of another program")
+    newest = len(_migrations())
+    if version > newest:
+        raise StoreUnusable(f"{path} was written by a newer version (schema {version}, this one knows {newest})")
+    return int(version)
+
+
+async def _migrate(connection: aiosqlite.Connection, version: int) -> None:
+    for number, script in enumerate(_migrations(), start=1):
+        if number <= version:
+            continue
+        first = ""
+        if number == 1:  # names the database for ever, and the secret that nobody outside can hash tags with
+            first = (
+                f"INSERT INTO meta VALUES ('database_id', CAST('{secrets.token_hex(4)}' AS BLOB));"
+                f"INSERT INTO meta VALUES ('tag_secret', x'{secrets.token_hex(16)}');"
+                f"PRAGMA application_id = {APPLICATION_ID};"
+            )
+        await connection.executescript(f"BEGIN; {script} {first} PRAGMA user_version = {number}; COMMIT;")
+
+
+def _migrations() -> list[str]:
+    text = files("anporia_store").joinpath("schema.sql").read_text("utf-8")
+    return re.split(r"^-- migration \d+:.*$", text, flags=re.MULTILINE)[1:]

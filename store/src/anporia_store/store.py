@@ -1,0 +1,98 @@
+"""What a store promises, whatever engine keeps it. Implementations pass the same tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from anporia_wire import Event
+
+from .query import Cursor, Filter, Query
+
+__all__ = ["Appended", "Committed", "Page", "Replay", "Store", "Stored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The durable place of an event: `seq` counts from 1 in commit order; `new` is False for a known id."""
+
+    seq: int
+    new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """One new event as it went to disk: what live subscribers and views are fed with, in seq order."""
+
+    seq: int
+    event: Event
+    serialised: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One event read back by id. `mark` is a union of REVOKED, HIDDEN and LOBBY."""
+
+    seq: int
+    serialised: bytes
+    mark: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Serialised events, newest first, and where the next page begins (None on the last)."""
+
+    rows: list[bytes]
+    next: Cursor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Part of the log: (seq, serialised) in seq order, and the seq up to which it is complete."""
+
+    rows: list[tuple[int, bytes]]
+    complete_to: int
+
+
+class Store(Protocol):
+    """An append-only log of events that are already known to be valid."""
+
+    database_id: str
+    """8 hex, drawn when the database was made: stream cursors name it."""
+    last_seq: int
+    """The newest committed seq, 0 when empty."""
+    on_commit: Callable[[Sequence[Committed]], None]
+    """Called on the event loop with each batch once it is durable and before `append` returns."""
+
+    async def append(self, events: Sequence[Event]) -> list[Appended]:
+        """Keep events; returns once all are durable. Raises `StoreFull`; then none of them is acknowledged."""
+        ...
+
+    async def get(self, event_id: str) -> Stored | None:
+        """Read one event by its full lower-case id. Raises `StoreDamaged` if its bytes changed on disk."""
+        ...
+
+    async def author_and_kind(self, event_id: str) -> tuple[str, int] | None:
+        """Say who wrote an event and its kind, also for one that is being committed right now."""
+        ...
+
+    async def query(self, query: Query) -> Page:
+        """Read a page, newest first (`created_at` descending, then id ascending). Damaged rows are left out."""
+        ...
+
+    async def replay(self, after: int, filter_: Filter, limit: int) -> Replay:
+        """Read at most `limit` matching events with seq > after, in seq order, hidden and revoked included."""
+        ...
+
+    async def revocation(self, event_id: str) -> bytes | None:
+        """Give the first stored kind 9 by the author that revokes the event."""
+        ...
+
+    async def flags(self, event_id: str) -> list[bytes]:
+        """Give the kind-7 events that flag this one, newest first."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is queued and release the files."""
+        ...
