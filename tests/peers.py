@@ -38,7 +38,7 @@ def peer_python(name: str) -> Path:
         if complete.exists():
             return python
         # made in its final place, since scripts hold its path; what was left half made has no `complete`
-        for old in home.parent.glob(f"{name}-*"):
+        for old in home.parent.glob(f"{name}-" + "[0-9a-f]" * 12):
             shutil.rmtree(old)
         _install(home, python, ["-c", str(constraints), *peer["requirements"]])
         _run(python, "-c", f"import {peer['module']}")

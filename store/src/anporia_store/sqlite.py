@@ -46,7 +46,9 @@ class SqliteStore:
     ) -> None:
         self.path = path
         self.database_id = ""
+        self.first_seq = 1
         self.last_seq = 0
+        self.writable = True  # False from a failed transaction until the next good one
         self.on_commit: Callable[[Sequence[Committed]], None] = lambda _committed: None
         self.on_transaction: Callable[[int, float], None] = lambda _events, _seconds: None
         self.on_damage: Callable[[int], None] = lambda _seq: None
@@ -97,8 +99,10 @@ class SqliteStore:
         meta = {name: bytes(value) for name, value in await self._writer.execute_fetchall("SELECT name, value FROM meta")}
         self.database_id = meta["database_id"].decode()
         self._secret = meta["tag_secret"]
-        ((last,),) = await self._writer.execute_fetchall("SELECT coalesce(max(seq), 0) FROM events")
-        self.last_seq = last
+        ((first, last),) = await self._writer.execute_fetchall(
+            "SELECT coalesce(min(seq), 1), coalesce(max(seq), 0) FROM events"
+        )
+        self.first_seq, self.last_seq = first, last
 
     async def close(self) -> None:
         """Commit what is queued, then close the files."""
@@ -111,6 +115,11 @@ class SqliteStore:
         await self._writer.close()
         if self._lock:
             self._lock.release()
+
+    @property
+    def queued(self) -> int:
+        """How many events wait for a transaction."""
+        return sum(len(submission.events) for submission in self._waiting)
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -152,6 +161,7 @@ class SqliteStore:
         except BaseException as exc:
             with contextlib.suppress(sqlite3.Error):  # after FULL, SQLite has often rolled back by itself
                 await self._writer.rollback()
+            self.writable = False
             failure = translate(exc) if isinstance(exc, sqlite3.Error) else StoreError(f"{type(exc).__name__}: {exc}")
             for submission in batch:
                 if not submission.done.done():
@@ -163,6 +173,7 @@ class SqliteStore:
             still = {event.id for submission in self._waiting for event in submission.events}
             for event_id in unique.keys() - still:
                 self._in_flight.pop(event_id, None)
+        self.writable = True
         self.on_transaction(len(unique), time.perf_counter() - started)
         if committed:
             self.last_seq = committed[-1].seq
@@ -247,7 +258,7 @@ class SqliteStore:
 
     async def _fetch(self, sql: str, args: Mapping[str, object] | Sequence[object]) -> list[sqlite3.Row]:
         async with self._reader() as reader:
-            return list(await reader.execute_fetchall(sql, args))  # type: ignore[arg-type]  # stub lacks Mapping
+            return list(await reader.execute_fetchall(sql, args))
 
     async def get(self, event_id: str) -> Stored | None:
         """Read one event; see `Store.get`."""
@@ -292,11 +303,20 @@ class SqliteStore:
 
     async def replay(self, after: int, filter_: Filter, limit: int) -> Replay:
         """Read a stretch of the log; see `Store.replay`. Raises `StoreDamaged` rather than leave a gap."""
+        part = await self._stretch(after, filter_, limit)
+        for seq, raw in part.rows:
+            self._must_be_whole(seq, raw)
+        return part
+
+    async def salvage(self, after: int, filter_: Filter, limit: int) -> Replay:
+        """Read a stretch of the log as `replay` does, leaving damaged rows out."""
+        part = await self._stretch(after, filter_, limit)
+        return Replay([(seq, raw) for seq, raw in part.rows if self._is_whole(seq, raw)], part.complete_to)
+
+    async def _stretch(self, after: int, filter_: Filter, limit: int) -> Replay:
         up_to = min(after + REPLAY_WINDOW, self.last_seq)
         statement = q.replay_statement(after, up_to, filter_, limit)
         found = await self._fetch(statement.sql, statement.args)
-        for seq, raw in found:
-            self._must_be_whole(seq, raw)
         return Replay([(seq, raw) for seq, raw in found], found[-1][0] if len(found) == limit else up_to)
 
     async def revocation(self, event_id: str) -> bytes | None:

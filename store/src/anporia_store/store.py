@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from anporia_wire import Event
+from anporia_wire import Event, Filter
 
-from .query import Cursor, Filter, Query
+from .query import Cursor, Query
 
 __all__ = ["Appended", "Committed", "Page", "Replay", "Store", "Stored"]
 
@@ -60,8 +60,12 @@ class Store(Protocol):
 
     database_id: str
     """8 hex, drawn when the database was made: stream cursors name it."""
+    first_seq: int
+    """The oldest seq that is still here, 1 as long as nothing is ever removed."""
     last_seq: int
     """The newest committed seq, 0 when empty."""
+    writable: bool
+    """Whether the last transaction succeeded; a full disk makes it False until one does again."""
     on_commit: Callable[[Sequence[Committed]], None]
     """Called on the event loop with each batch once it is durable and before `append` returns."""
 

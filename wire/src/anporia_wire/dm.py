@@ -47,7 +47,7 @@ def seal(keypair: Keypair, recipient: str, plaintext: bytes, nonce: bytes | None
     fresh = secrets.token_bytes(_NONCE_BYTES) if nonce is None else nonce
     if len(fresh) != _NONCE_BYTES:
         raise ValueError(f"a nonce is {_NONCE_BYTES} bytes, got {len(fresh)}")
-    sealed = nacl.bindings.crypto_box_easy_afternm(pad(plaintext), fresh, _shared_key(keypair, recipient))
+    sealed = nacl.bindings.crypto_box_afternm(pad(plaintext), fresh, _shared_key(keypair, recipient))
     return base64.b64encode(sealed).decode(), fresh.hex()
 
 
@@ -62,7 +62,7 @@ def open_(keypair: Keypair, event: Event) -> bytes:
     try:
         key = _shared_key(keypair, recipient if own else event.agent_id)
         sealed = base64.b64decode(event.content, validate=True)
-        padded = nacl.bindings.crypto_box_open_easy_afternm(sealed, bytes.fromhex(nonce), key)
+        padded = nacl.bindings.crypto_box_open_afternm(sealed, bytes.fromhex(nonce), key)
     except InvalidKey as exc:
         raise DirectMessageError(str(exc)) from None
     except (binascii.Error, ValueError, nacl.exceptions.CryptoError):

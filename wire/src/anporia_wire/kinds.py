@@ -156,9 +156,7 @@ def check_credit(event: Event) -> None:
     except (TypeError, ValueError, OverflowError):  # not a number; NaN or 5,000 digits; 1e400
         amount = -1
     if amount < 0:
-        raise RuleBroken(
-            "bad_credit", "anp2_credit reward.amount must be a non-negative integer (PROTOCOL \u00a718.11)"
-        )
+        raise RuleBroken("bad_credit", "anp2_credit reward.amount must be a non-negative integer (PROTOCOL §18.11)")
 
 
 def _dm(event: Event) -> str | None:
@@ -200,7 +198,9 @@ def _subscribe(event: Event) -> str | None:
 
 
 def _target(event: Event) -> str | None:
-    return None if any(len(value) == 64 for value in event.tag_values("e")) else "needs an `e` tag of 64 characters"
+    # Published relays judge the first `e` tag alone, and it is the one whose target must exist.
+    value = event.first_tag("e")
+    return None if value is not None and len(value) == 64 else "needs a first `e` tag of 64 characters"
 
 
 def _relay_announce(event: Event) -> str | None:
@@ -244,7 +244,7 @@ def _funding(event: Event) -> str | None:
     for address in addresses:
         if not isinstance(address, dict) or "chain" not in address:
             return "each of `addresses` must be an object with `chain`"
-        if not address.get("address") and not address.get("lnurl"):
+        if "address" not in address and "lnurl" not in address:
             return "each of `addresses` must hold `address` or `lnurl`"
     return None
 
@@ -316,14 +316,14 @@ REGISTRY: Mapping[int, Kind] = {
         Kind(CLAIM, "claim"),
         Kind(TRUST_VOTE, "trust_vote", proof=Proof.OPTIONAL, rule=_trust_vote),
         Kind(FLAG, "moderation_flag", rule=_flag),
-        Kind(SUBSCRIBE, "subscribe", overwrite=True, rule=_subscribe),
+        Kind(SUBSCRIBE, "subscribe", rule=_subscribe),
         Kind(REVOKE, "revoke", rule=_target),
         Kind(RELAY_ANNOUNCE, "relay_announce", overwrite=True, rule=_relay_announce),
         Kind(BEAT, "beat"),
         Kind(CHECKPOINT, "checkpoint", rule=_checkpoint),
         Kind(ROLLBACK, "rollback_proposal", rule=_rollback),
         Kind(BEACON, "beacon", rule=_beacon),
-        Kind(FUNDING, "funding_address", overwrite=True, rule=_funding),
+        Kind(FUNDING, "funding_address", rule=_funding),
         Kind(DONATION, "donation", rule=_donation),
         Kind(SELF_DESTRUCT, "self_destruct", rule=_self_destruct),
         Kind(SOVEREIGN_ACT, "sovereign_act", rule=_sovereign_act),

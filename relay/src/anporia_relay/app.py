@@ -1,0 +1,199 @@
+"""The composition root: builds a relay from a configuration and answers ASGI. Decides nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from anporia_store import Committed, SqliteStore
+from anporia_wire import AnporiaError
+
+from . import routes
+from .config import Config
+from .errors import Rejected
+from .http import (
+    Receive,
+    Request,
+    Response,
+    Router,
+    Scope,
+    Send,
+    Streaming,
+    authorised,
+    refusal,
+)
+from .hub import Hub
+from .limits import Limits, Peer
+from .metrics import Metrics
+from .pipeline import Pipeline
+from .verifier import Verifier
+from .views import Views
+
+__all__ = ["Relay"]
+
+log = logging.getLogger("anporia.relay")
+
+_OPEN_PATHS = frozenset({"/health"})  # stay open on a private relay (settled 14)
+
+
+class Relay:
+    """One running relay. Make it with `Relay.start`, serve `relay` as an ASGI application, then `stop`."""
+
+    def __init__(self, config: Config, store: SqliteStore) -> None:
+        self.config = config
+        self.store = store
+        self.views = Views()
+        self.metrics = Metrics()
+        self.verifier = Verifier()
+        self.hub = Hub(store.database_id, config.max_subscribers, time.monotonic)
+        limits = Limits(
+            agent_rate=config.agent_rate, peer_rate=config.peer_rate, bad_event_rate=config.bad_event_rate
+        )
+        self.pipeline = Pipeline(store, self.verifier, limits, self.views.health.apply)
+        self.router = Router(routes.table(self))
+        self.wall = time.time
+        self._peer = lru_cache(maxsize=4_096)(lambda address: Peer.of(address, config.rate_exempt))
+        self._trusted = lru_cache(maxsize=4_096)(lambda address: _is_in(address, config))
+        self._connect()
+
+    @classmethod
+    async def start(cls, config: Config, progress: Callable[[int, int], None] = lambda _done, _all: None) -> Relay:
+        """Open the database and rebuild the views. Raises `StoreError`."""
+        store = await SqliteStore.open(config.db)
+        try:
+            relay = cls(config, store)
+            await relay.views.rebuild(store, lambda seq: progress(seq, store.last_seq))
+        except BaseException:
+            await store.close()
+            raise
+        return relay
+
+    async def stop(self) -> None:
+        """Commit what was acknowledged to come, then release the files."""
+        await self.store.close()
+        self.verifier.close()
+
+    def end_streams(self) -> None:
+        """Tell every subscriber goodbye."""
+        self.hub.stop()
+
+    def is_trusted_proxy(self, address: str) -> bool:
+        """Say whether an address may speak for others."""
+        return self._trusted(address)
+
+    def peer(self, request: Request) -> Peer:
+        """Give who sent a request: the last X-Forwarded-For entry when a trusted proxy says so."""
+        forwarded = request.headers.get(b"x-forwarded-for")
+        if forwarded and self._trusted(request.address):
+            return self._peer(forwarded.rpartition(b",")[2].strip().decode("latin-1"))
+        return self._peer(request.address)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request; whatever happens, the client gets a typed answer."""
+        request = Request.of(scope, receive)
+        try:
+            response = await self._answer(request)
+        except AnporiaError as exc:
+            self.metrics.refused.labels(exc.code).inc()
+            response = refusal(exc)
+        except ConnectionResetError:
+            return  # the client left while sending; nobody is there to answer
+        except Exception:
+            log.exception("unexpected error", extra={"method": request.method, "path": request.path})
+            response = refusal(Rejected("internal", "internal error; the operator's log has the details"))
+        origin = request.headers.get(b"origin")
+        headers = [(b"vary", b"Origin"), *response.headers]
+        if origin is not None:
+            headers.append((b"access-control-allow-origin", b"*"))
+            headers.append((b"access-control-expose-headers", b"Link, Retry-After, Anporia-Code"))
+        if isinstance(response, Streaming):
+            self.metrics.requests.labels("200").inc()
+            await _send_stream(response, headers, send)
+            return
+        self.metrics.requests.labels(str(response.status)).inc()
+        headers.append((b"content-type", response.content_type))
+        headers.append((b"content-length", str(len(response.body)).encode()))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body})
+
+    async def _answer(self, request: Request) -> Response | Streaming:
+        if request.method == "OPTIONS" and b"access-control-request-method" in request.headers:
+            return _preflight(request)
+        config = self.config
+        if config.private and request.path not in _OPEN_PATHS:
+            if not authorised(request.headers, config.auth_user, config.auth_password):
+                raise Rejected("unauthorized", "this relay is private: send its user name and password (HTTP Basic)")
+        if len(request.path) > 1 and request.path.endswith("/") and self.router.knows(request.path.rstrip("/")):
+            where = scope_path(request.scope).rstrip("/")
+            query = request.scope["query_string"].decode("latin-1")
+            return Response(307, b"", [(b"location", f"{where}{'?' if query else ''}{query}".encode("latin-1"))])
+        return await self.router.find(request).handler(request)
+
+    def _connect(self) -> None:
+        store, metrics = self.store, self.metrics
+        store.on_commit = self._committed
+        store.on_transaction = metrics.observe_commit
+        store.on_damage = self._damaged
+        self.verifier.on_batch = metrics.observe_verify
+        self.hub.on_cut = metrics.cut.inc
+        metrics.gauge("anporia_subscribers", "Open streams", lambda: len(self.hub))
+        metrics.gauge("anporia_verify_queue", "Signatures waiting for a thread", lambda: self.verifier.queued)
+        metrics.gauge("anporia_commit_queue", "Events waiting for their commit", lambda: store.queued)
+        metrics.gauge("anporia_log_seq", "Sequence number of the newest event", lambda: store.last_seq)
+
+    def _committed(self, committed: Sequence[Committed]) -> None:
+        # Runs inside the writer: an error here must not keep an acknowledgement from its sender.
+        for step in (self.views.commit, self.hub.publish):
+            try:
+                step(committed)
+            except Exception:
+                log.exception("a view or the stream failed on committed events", extra={"seq": committed[0].seq})
+
+    def _damaged(self, seq: int) -> None:
+        self.metrics.damaged.inc()
+        log.error("row %d no longer hashes to its id and is not served; run `anporia-relay verify`", seq)
+
+
+def scope_path(scope: Scope) -> str:
+    """Give the path as the client wrote it."""
+    raw = scope.get("raw_path") or scope["path"].encode()
+    return str(raw.decode("latin-1"))
+
+
+def _is_in(address: str, config: Config) -> bool:
+    return Peer.of(address, config.trusted_proxies).exempt
+
+
+def _preflight(request: Request) -> Response:
+    asked = request.headers.get(b"access-control-request-headers", b"")
+    headers = [
+        (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+        (b"access-control-max-age", b"86400"),
+    ]
+    if asked:
+        headers.append((b"access-control-allow-headers", asked))
+    return Response(200, b"OK", headers, b"text/plain; charset=utf-8")
+
+
+async def _send_stream(response: Streaming, headers: list[tuple[bytes, bytes]], send: Send) -> None:
+    async def write(chunk: bytes) -> None:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    await send({"type": "http.response.start", "status": 200, "headers": [*headers, *response.headers]})
+    await response.run(write)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+_Asgi = Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]
+
+
+async def every_second(*ticks: Callable[[], None]) -> None:
+    """Call each tick once a second until cancelled."""
+    while True:
+        await asyncio.sleep(1)
+        for tick in ticks:
+            tick()

@@ -1,0 +1,152 @@
+"""Reading the log: lists newest first, one event, its flags, an author's history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import orjson
+
+from anporia_store import HIDDEN, LOBBY, REVOKED, Cursor, Query
+from anporia_wire import Event, Filter, InvalidFilter, kinds
+from anporia_wire.jsontext import payload
+
+from ..errors import Rejected
+from ..http import Param, Request, Response, Route, boolean, integer, json
+
+if TYPE_CHECKING:
+    from ..app import Relay
+
+__all__ = ["FILTER_PARAMS", "agent_id", "routes"]
+
+_TEXT, _TIME, _FLAG = {"type": "string"}, {"type": "integer"}, {"type": "boolean", "default": False}
+
+FILTER_PARAMS = (
+    Param("kinds", {"type": "string", "pattern": r"^( *\+?\d{1,15} *(, *\+?\d{1,15} *)*)?$"}, "kinds, comma-separated"),
+    Param("kind", {"type": "string", "pattern": r"^( *\+?\d{1,15} *(, *\+?\d{1,15} *)*)?$"}, "the same, if `kinds` is absent"),
+    Param("authors", _TEXT, "agent ids, comma-separated, at most 256"),
+    Param("t", _TEXT, "topic: the exact value of a `t` tag"),
+    Param("p", _TEXT, "the exact value of a `p` tag"),
+)  # fmt: skip
+
+LIST_PARAMS = (
+    *FILTER_PARAMS,
+    Param("since", _TIME, "Unix seconds, inclusive"),
+    Param("until", _TIME, "Unix seconds, inclusive"),
+    Param("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, "rows a page"),
+    Param("cursor", {"type": "string"}, "where the next page begins: from the Link header"),
+    Param("as_of", _TIME, "replaces `until` and shows revoked and hidden events as well"),
+    Param("include_revoked", _FLAG, "show revoked events"),
+    Param("include_hidden", _FLAG, "show events hidden by flags"),
+)
+
+
+def routes(relay: Relay) -> list[Route]:
+    """Give the routes that read events."""
+
+    async def list_events(request: Request) -> Response:
+        params = dict(request.query)
+        hide = 0 if boolean(params, "include_revoked") else REVOKED
+        hide |= 0 if boolean(params, "include_hidden") else HIDDEN
+        if params.get("as_of"):
+            params["until"], hide = params["as_of"], 0
+        elif "as_of" in params:
+            msg = "must be an integer of Unix seconds"
+            raise InvalidFilter([{"type": "int_parsing", "loc": ["query", "as_of"], "msg": msg, "input": ""}])
+        filter_ = Filter.parse(params)
+        if filter_.kinds is None and filter_.t is None:
+            hide |= LOBBY
+        limit = integer(params, "limit", 1, 1000, 100)
+        cursor = _cursor(params["cursor"]) if params.get("cursor") else None
+        page = await relay.store.query(Query(filter_, limit, cursor, hide))
+        headers = []
+        if page.next:
+            link = _next_link(relay.config.public_base_url, request, page.next)
+            headers.append((b"link", f'<{link}>; rel="next"'.encode()))
+        return Response(200, b"[%b]" % b",".join(page.rows), headers)
+
+    async def one_event(request: Request) -> Response:
+        id_ = _event_id(request.arg)
+        stored = await relay.store.get(id_)
+        if stored is None:
+            raise Rejected("event_not_found", "event not found")
+        if stored.mark & REVOKED and Event.from_stored(stored.serialised).kind != kinds.REVOKE:
+            raw = await relay.store.revocation(id_)
+            revoke = Event.from_stored(raw) if raw else None
+            reason = payload(revoke.content).get("reason") if revoke else None
+            answer = {
+                "detail": "event revoked by author",
+                "revoked_by": revoke.id if revoke else None,
+                "reason": reason if isinstance(reason, str) else None,
+            }
+            return json(answer, 410, [(b"anporia-code", b"event_revoked")])
+        return Response(200, stored.serialised)
+
+    async def flags(request: Request) -> Response:
+        id_ = _event_id(request.arg)
+        events = [Event.from_stored(raw) for raw in await relay.store.flags(id_)]
+        rows = [
+            {"id": e.id, "agent_id": e.agent_id, "created_at": e.created_at, "payload": _shown(e.content)} for e in events
+        ]
+        return json({"event_id": id_, "flag_count": len(rows), "flags": rows})
+
+    async def history(request: Request) -> Response:
+        if len(request.arg) != 64:
+            raise Rejected("bad_agent_id", "agent_id must be 64 hex chars")
+        author = request.arg.lower()
+        kind = integer(request.query, "kind", 0, 2**53 - 1, 0)
+        limit = integer(request.query, "limit", 1, 1000, 100)
+        filter_ = Filter(authors=frozenset({author}), kinds=frozenset({kind}))
+        page = await relay.store.query(Query(filter_, limit, None, hide=0))
+        head = orjson.dumps({"agent_id": author, "kind": kind, "count": len(page.rows)})[:-1]
+        return Response(200, b'%b,"history":[%b]}' % (head, b",".join(reversed(page.rows))))
+
+    kind_and_limit = (
+        Param("kind", {"type": "integer", "minimum": 0, "default": 0}, "which kind"),
+        Param("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, "the newest so many"),
+    )
+    return [
+        Route("GET", "/events", list_events, "Events that match, newest first; by default without the lobby",
+              LIST_PARAMS, "Events", codes=("invalid_filter", "bad_cursor", "query_timeout")),
+        Route("GET", "/events/{event_id}", one_event, "One event; 410 when its author revoked it",
+              returns="Event", codes=("bad_event_id", "event_not_found", "event_revoked", "store_damaged")),
+        Route("GET", "/events/{event_id}/flags", flags, "Who flagged an event, and why", codes=("bad_event_id",)),
+        Route("GET", "/history/{agent_id}", history, "An author's events of one kind, oldest first, revoked included",
+              kind_and_limit, codes=("bad_agent_id", "invalid_filter")),
+    ]  # fmt: skip
+
+
+def agent_id(text: str) -> str:
+    """Read an agent id from a path, folding case. Raises `Rejected`."""
+    folded = text.lower()
+    if len(folded) != 64 or not all(c in "0123456789abcdef" for c in folded):
+        raise Rejected("bad_agent_id", "agent_id must be 64 hex chars")
+    return folded
+
+
+def _event_id(text: str) -> str:
+    if len(text) != 64:
+        raise Rejected("bad_event_id", "event_id must be 64 hex chars")
+    return text.lower()
+
+
+def _cursor(text: str) -> Cursor:
+    try:
+        return Cursor.decode(text)
+    except InvalidFilter as exc:
+        raise Rejected("bad_cursor", str(exc)) from None
+
+
+def _next_link(base: str, request: Request, cursor: Cursor) -> str:
+    query = urlencode({**request.query, "cursor": cursor.encode()})
+    path = request.scope["path"] if not base else request.path
+    return f"{base}{path}?{query}"
+
+
+def _shown(content: str) -> object:
+    """Give a payload as JSON can carry it: NaN and infinities have no form there."""
+    try:
+        orjson.dumps(value := payload(content))
+    except TypeError:
+        return {}
+    return value

@@ -1,0 +1,130 @@
+"""The live stream: server-sent events, resumable without gap, duplicate or reorder."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from anporia_store import StoreDamaged
+from anporia_wire import Filter, InvalidFilter
+
+from ..errors import Rejected
+from ..http import Request, Route, Streaming
+from ..hub import CONNECTED, Subscriber, frame
+from .events import FILTER_PARAMS
+
+if TYPE_CHECKING:
+    from ..app import Relay
+
+__all__ = ["routes"]
+
+_REPLAY_ROWS = 256  # a write of some 150 kB: within the network's buffers, so that a slow reader is felt at once
+
+# What /events takes and a stream cannot do (settled 9).
+_NOT_HERE = ("since", "until", "limit", "cursor", "as_of", "include_revoked", "include_hidden", "branch")
+
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+def routes(relay: Relay) -> list[Route]:
+    """Give the route of the live stream."""
+
+    async def stream(request: Request) -> Streaming:
+        for name in _NOT_HERE:
+            if name in request.query:
+                msg = "not on a stream; resume with the Last-Event-ID header, read the past from /events"
+                raise InvalidFilter([{"type": "extra_forbidden", "loc": ["query", name], "msg": msg, "input": ""}])
+        filter_ = Filter.parse(request.query)
+        after = _resume_after(relay, request.headers.get(b"last-event-id", b"").decode("latin-1").strip())
+        subscriber = relay.hub.admit(filter_)
+        connection = request.scope["extensions"]["anporia.connection"]
+
+        async def run(write: Callable[[bytes], Awaitable[None]]) -> None:
+            try:
+                await _serve(relay, subscriber, connection, after, write)
+            finally:
+                relay.hub.leave(subscriber)
+
+        return Streaming(run, _HEADERS)
+
+    return [
+        Route("GET", "/stream", stream,
+              "New events as they are stored (text/event-stream); Last-Event-ID resumes after a frame's id",
+              FILTER_PARAMS, "stream", codes=("invalid_filter", "bad_cursor", "cursor_gone", "subscribers_full", "stopping")),
+    ]  # fmt: skip
+
+
+def _resume_after(relay: Relay, last_event_id: str) -> int | None:
+    """Read where to resume. Raises `Rejected` for a place that is not of this log."""
+    if not last_event_id:
+        return None
+    database, _, number = last_event_id.partition("-")
+    if not (number.isascii() and number.isdigit()) or len(number) > 18:
+        raise Rejected("bad_cursor", "Last-Event-ID is not of this relay: expected <database>-<number>")
+    if database != relay.store.database_id:
+        raise Rejected("bad_cursor", "Last-Event-ID is of another database; start anew without it")
+    if int(number) > relay.store.last_seq:
+        raise Rejected("bad_cursor", "Last-Event-ID lies in the future of this log")
+    oldest = relay.store.first_seq
+    if int(number) < oldest - 1:
+        detail = f"events after {last_event_id} are gone; the oldest that can be resumed from is {database}-{oldest - 1}"
+        raise Rejected("cursor_gone", detail)
+    return int(number)
+
+
+async def _serve(
+    relay: Relay,
+    subscriber: Subscriber,
+    connection: _Connection,
+    after: int | None,
+    write: Callable[[bytes], Awaitable[None]],
+) -> None:
+    loop = asyncio.get_running_loop()
+    something = asyncio.Event()
+    gone = False
+
+    def wake() -> None:
+        something.set()
+        if subscriber.cut:
+            connection.cut(subscriber.cut)
+
+    def lost() -> None:
+        nonlocal gone
+        gone = True
+        something.set()
+
+    subscriber.wake, connection.on_lost = wake, lost
+    await write(CONNECTED)
+    store = relay.store
+    # Nothing awaits between the last comparison and go_live, so no commit can fall in between.
+    while after is not None and after < store.last_seq and not gone and not subscriber.cut:
+        try:
+            part = await store.replay(after, subscriber.filter, _REPLAY_ROWS)
+        except StoreDamaged:
+            connection.cut(b": cut, the log is damaged here; ask the operator to run verify\n\n")
+            return
+        if part.rows:
+            await write(b"".join(frame(store.database_id, seq, raw) for seq, raw in part.rows))
+        after = part.complete_to
+    relay.hub.go_live(subscriber)
+    while not gone and not subscriber.cut:
+        data = subscriber.take()
+        if data:
+            await write(data)
+            subscriber.wrote(len(data), loop.time())
+        else:
+            something.clear()
+            await something.wait()
+
+
+class _Connection:
+    """What a stream needs of the socket below it (`server.Connection`)."""
+
+    on_lost: Callable[[], None] | None
+
+    def cut(self, comment: bytes) -> None: ...

@@ -1,0 +1,85 @@
+"""Running a relay: open, listen, say so, serve until a signal, stop without breaking a promise."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+
+import uvloop
+from rich.console import Console
+from rich.progress import Progress
+
+from .app import Relay, every_second
+from .config import Config
+from .errors import ConfigError
+from .routes.about import VERSION
+from .server import Door, Server
+
+__all__ = ["run"]
+
+log = logging.getLogger("anporia.relay")
+
+
+def run(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `ConfigError` or `StoreError` before anything listens."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(config))
+
+
+async def _serve(config: Config) -> None:
+    listener = _listen(config)
+    try:
+        relay = await _start(config)
+    except BaseException:
+        listener.close()
+        raise
+    door = Door(config.max_connections_per_peer, relay.is_trusted_proxy)
+    server = Server(relay, door, before_stop=relay.end_streams)
+    loop = asyncio.get_running_loop()
+    ticks = loop.create_task(every_second(relay.hub.tick, lambda: door.tick(loop.time())))
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    log.info(
+        "ready",
+        extra={
+            "url": f"http://{shown}:{port}",
+            "version": VERSION,
+            "db": config.db,
+            "events": relay.store.last_seq,
+            "access": "private" if config.private else "open",
+        },
+    )
+    try:
+        await server.serve([listener])
+    finally:
+        ticks.cancel()
+        await relay.stop()
+        log.info("stopped", extra={"events": relay.store.last_seq})
+
+
+async def _start(config: Config) -> Relay:
+    """Open the log and rebuild the views, with a bar on a terminal when that takes a while."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("reading the log", total=None)
+        return await Relay.start(config, lambda done, all_: bar.update(task, completed=done, total=all_))
+
+
+def _listen(config: Config) -> socket.socket:
+    """Bind first: a taken port is found before the database is touched."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, proto)
+    except OSError as exc:
+        raise ConfigError(f"--host {config.host}: {exc.strerror or exc}") from exc
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as exc:
+        listener.close()
+        raise ConfigError(f"cannot listen on {config.host} port {config.port}: {exc.strerror or exc}") from exc
+    return listener

@@ -1,0 +1,43 @@
+"""Where agents talk: `GET /rooms`, one row per distinct value of a `t` tag (WIRE section 10)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..events import Event
+from ..kinds import NEVER_STORED
+
+__all__ = ["Rooms"]
+
+
+class Rooms:
+    """Messages and latest activity of each room; lobby, revoked and hidden events count too."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[str, tuple[int, int]] = {}
+
+    def apply(self, event: Event) -> None:
+        """Count one stored event in each of its rooms, once however often it names the room."""
+        if event.kind in NEVER_STORED:
+            return
+        for room in set(event.tag_values("t")):
+            messages, last_at = self._rooms.get(room, (0, 0))
+            self._rooms[room] = (messages + 1, max(last_at, event.created_at))
+
+    def read(self) -> list[dict[str, Any]]:
+        """Give the rows of `/rooms`, latest activity first, then by name.
+
+        `topic`, `event_count` and `last_active` repeat the first three under the seed's names.
+        """
+        ordered = sorted(self._rooms.items(), key=lambda item: (-item[1][1], item[0]))
+        return [
+            {
+                "room": room,
+                "messages": messages,
+                "last_at": last_at,
+                "topic": room,
+                "event_count": messages,
+                "last_active": last_at,
+            }
+            for room, (messages, last_at) in ordered
+        ]
