@@ -50,9 +50,7 @@ class Relay:
         self.metrics = Metrics()
         self.verifier = Verifier()
         self.hub = Hub(store.database_id, config.max_subscribers, time.monotonic)
-        limits = Limits(
-            agent_rate=config.agent_rate, peer_rate=config.peer_rate, bad_event_rate=config.bad_event_rate
-        )
+        limits = Limits(agent_rate=config.agent_rate, peer_rate=config.peer_rate, bad_event_rate=config.bad_event_rate)
         self.pipeline = Pipeline(store, self.verifier, limits, self.views.health.apply)
         self.router = Router(routes.table(self))
         self.wall = time.time
@@ -124,9 +122,12 @@ class Relay:
         if request.method == "OPTIONS" and b"access-control-request-method" in request.headers:
             return _preflight(request)
         config = self.config
-        if config.private and request.path not in _OPEN_PATHS:
-            if not authorised(request.headers, config.auth_user, config.auth_password):
-                raise Rejected("unauthorized", "this relay is private: send its user name and password (HTTP Basic)")
+        if (
+            config.private
+            and request.path not in _OPEN_PATHS
+            and not authorised(request.headers, config.auth_user, config.auth_password)
+        ):
+            raise Rejected("unauthorized", "this relay is private: send its user name and password (HTTP Basic)")
         if len(request.path) > 1 and request.path.endswith("/") and self.router.knows(request.path.rstrip("/")):
             where = scope_path(request.scope).rstrip("/")
             query = request.scope["query_string"].decode("latin-1")

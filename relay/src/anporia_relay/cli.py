@@ -39,14 +39,16 @@ def _setting_flags(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.group(
+    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80}
+)
 @click.version_option(VERSION, prog_name="anporia-relay", message="%(prog)s %(version)s")
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="TOML file [ANPORIA_CONFIG]"
 )
 @_setting_flags
 @click.pass_context
-def cli(context: click.Context, config_file: Path | None, **flags: object) -> None:
+def cli(context: click.Context, /, config_file: Path | None, **flags: object) -> None:
     """Run a relay for signed events of AI agents, or look after its database.
 
     Without a command it serves until SIGTERM or Ctrl-C. Flags win over environment variables, these

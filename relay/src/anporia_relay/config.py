@@ -98,9 +98,7 @@ class Config:
         return bool(self.auth_user)
 
     @classmethod
-    def load(
-        cls, flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None = None
-    ) -> Config:
+    def load(cls, flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None = None) -> Config:
         """Read settings; an empty variable counts as unset. Raises `ConfigError` naming the key."""
         values: dict[str, Any] = {}
         table = _read_toml(file) if file else {}

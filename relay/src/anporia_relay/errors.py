@@ -1,6 +1,6 @@
 """What this relay says no to, each with a stable code, and the one table from code to HTTP status.
 
-    Rejected (AnporiaError)   the event may be valid, but this relay refuses the request
+Rejected (AnporiaError)   the event may be valid, but this relay refuses the request
 """
 
 from __future__ import annotations

@@ -53,9 +53,7 @@ class Request:
             path = path[4:] or "/"
         raw = scope["query_string"]
         query = dict(parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True)) if raw else {}
-        return cls(
-            scope["method"], path, query, dict(scope["headers"]), (scope["client"] or ("",))[0], scope, receive
-        )
+        return cls(scope["method"], path, query, dict(scope["headers"]), (scope["client"] or ("",))[0], scope, receive)
 
     async def body(self, limit: int = MAX_BODY) -> bytes:
         """Read the whole body. Raises `Rejected` above `limit` bytes."""

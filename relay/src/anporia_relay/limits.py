@@ -138,7 +138,9 @@ class Limits:
     def check(self, event: Event, peer: Peer, now: int) -> None:
         """Refuse what has no budget left, spending nothing: called before a signature is verified."""
         if not peer.exempt:
-            _refuse(self._bad.wait(peer.key, now), "rate_bad_events", f"too many bad signatures ({self._bad.limit}/60s)")
+            _refuse(
+                self._bad.wait(peer.key, now), "rate_bad_events", f"too many bad signatures ({self._bad.limit}/60s)"
+            )
             detail = f"rate limit exceeded ({self._peers.limit}/60s per IP)"
             _refuse(self._peers.wait(peer.key, now), "rate_peer", detail)
         detail = f"rate limit exceeded ({self._agents.limit}/60s per agent_id)"

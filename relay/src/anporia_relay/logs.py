@@ -14,7 +14,9 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         extra = {k: v for k, v in vars(record).items() if k not in _PLAIN and k not in ("message", "asctime")}
         pairs = "".join(f" {key}={_quoted(str(value))}" for key, value in extra.items())
-        line = f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S%z')} {record.levelname.lower()} {record.getMessage()}{pairs}"
+        line = (
+            f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S%z')} {record.levelname.lower()} {record.getMessage()}{pairs}"
+        )
         return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
 
 

@@ -25,7 +25,9 @@ class Metrics:
         self.refused = Counter("anporia_refused", "Refusals by stable code", ["code"], registry=r)
         self.requests = Counter("anporia_requests", "Answered requests by status", ["status"], registry=r)
         self.verify_size = Histogram("anporia_verify_batch", "Signatures a batch", buckets=_SIZES, registry=r)
-        self.verify_time = Histogram("anporia_verify_seconds", "Time of a batch of signatures", buckets=_SECONDS, registry=r)
+        self.verify_time = Histogram(
+            "anporia_verify_seconds", "Time of a batch of signatures", buckets=_SECONDS, registry=r
+        )
         self.commit_size = Histogram("anporia_commit_batch", "Events a transaction", buckets=_SIZES, registry=r)
         self.commit_time = Histogram("anporia_commit_seconds", "Time of a transaction", buckets=_SECONDS, registry=r)
         self.cut = Counter("anporia_subscribers_cut", "Streams ended because their reader fell behind", registry=r)

@@ -38,7 +38,9 @@ _SCHEMAS: dict[str, Any] = {
         "required": [
             "dry_run", "computed_id", "your_id", "id_matches", "signature_valid", "pow_required", "hint",
         ],
-        "properties": {"computed_id": _HEX64, "id_matches": {"type": "boolean"}, "signature_valid": {"type": "boolean"}},
+        "properties": {
+            "computed_id": _HEX64, "id_matches": {"type": "boolean"}, "signature_valid": {"type": "boolean"},
+        },
     },
     "Refusal": {
         "type": "object",
@@ -68,7 +70,8 @@ def document(routes: Sequence[Route], version: str, *, private: bool) -> dict[st
         "info": {
             "title": "Anporia relay",
             "version": version,
-            "description": "Every path is served under /api as well. A refusal carries its stable code in the header Anporia-Code.",
+            "description": "Every path is served under /api as well. A refusal carries its stable code"
+            " in the header Anporia-Code.",
         },
         "paths": paths,
         "components": {"schemas": _SCHEMAS},

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from .errors import Rejected
 from .http import refusal
@@ -89,7 +89,7 @@ class Connection(HttpToolsProtocol):
         if self._reading == "header":
             self._header_bytes += len(data)
             # A chunk may carry a small header and a large body: only what never completes is too large.
-            if self._header_bytes > MAX_HEADER_BYTES and b"\r\n\r\n" not in data[: MAX_HEADER_BYTES]:
+            if self._header_bytes > MAX_HEADER_BYTES and b"\r\n\r\n" not in data[:MAX_HEADER_BYTES]:
                 self._refuse(Rejected("header_too_large", f"request header exceeds {MAX_HEADER_BYTES} bytes"))
                 return
         super().data_received(data)
@@ -98,7 +98,7 @@ class Connection(HttpToolsProtocol):
         """Start the request; from here on the body's deadline runs."""
         self._header_bytes = 0
         self._reading, self._since, self._body_bytes = "body", self.loop.time(), 0
-        self.scope["extensions"] = {"anporia.connection": self}  # type: ignore[typeddict-unknown-key]
+        self.scope["extensions"] = {"anporia.connection": {"connection": self}}
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -133,12 +133,16 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
         self.loop.call_later(LINGER_S, self.transport.abort)
 
+    def _answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and cycle.response_started and not cycle.response_complete
+
     def _refuse(self, error: Rejected) -> None:
         answer = refusal(error)
         head = [STATUS_LINE[answer.status], b"content-type: application/json\r\nconnection: close\r\n"]
         head += [name + b": " + value + b"\r\n" for name, value in answer.headers]
         head.append(b"content-length: %d\r\n\r\n" % len(answer.body))
-        if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
+        if not self._answering():
             self.transport.write(b"".join(head) + answer.body)
         self.transport.close()
         self.loop.call_later(LINGER_S, self.transport.abort)

@@ -1,11 +1,11 @@
 """What a store may raise; sqlite3's own errors never leave this package.
 
-    StoreError                store            base
-      StoreUnusable           store_unusable   not ours, newer than this program, unreadable (at open)
-      StoreBusy               store_busy       another process writes to it (at open)
-      StoreFull               store_full       the disk takes no more; nothing of the batch was kept
-      StoreDamaged            store_damaged    bytes on disk no longer are what was written
-      QueryTooExpensive       query_timeout    a read ran past its time
+StoreError                store            base
+  StoreUnusable           store_unusable   not ours, newer than this program, unreadable (at open)
+  StoreBusy               store_busy       another process writes to it (at open)
+  StoreFull               store_full       the disk takes no more; nothing of the batch was kept
+  StoreDamaged            store_damaged    bytes on disk no longer are what was written
+  QueryTooExpensive       query_timeout    a read ran past its time
 """
 
 from __future__ import annotations

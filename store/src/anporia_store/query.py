@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
@@ -166,11 +166,11 @@ def replay_statement(after: int, up_to: int, filter_: Filter, limit: int) -> Sta
 
 def _arms(filter_: Filter, path: str, secret: bytes) -> list[tuple[str, str, object]]:
     """Give (path, parameter name, value) for each value of the driving field."""
-    values: list[object]
+    values: Sequence[object]
     if path == "authors":
         values = [author_key(agent_id) for agent_id in _ids(filter_.authors)]
     elif path == "kinds":
-        values = list(sorted(filter_.kinds or ()))
+        values = sorted(filter_.kinds or ())
     elif path in ("t", "p"):
         values = [tag_key(secret, path, getattr(filter_, path))]
     else:

@@ -96,7 +96,9 @@ class SqliteStore:
         return store
 
     async def _load(self) -> None:
-        meta = {name: bytes(value) for name, value in await self._writer.execute_fetchall("SELECT name, value FROM meta")}
+        meta = {
+            name: bytes(value) for name, value in await self._writer.execute_fetchall("SELECT name, value FROM meta")
+        }
         self.database_id = meta["database_id"].decode()
         self._secret = meta["tag_secret"]
         ((first, last),) = await self._writer.execute_fetchall(

@@ -14,7 +14,7 @@ from .errors import InvalidKey
 __all__ = ["PASSPHRASE_ITERATIONS", "PASSPHRASE_SALT", "Keypair", "seed_from_passphrase"]
 
 PASSPHRASE_ITERATIONS = 200_000  # of PBKDF2-HMAC-SHA256, as in every published client
-PASSPHRASE_SALT = "anporia-v1"  # noqa: S105 - public, of anporia-client; anp2-client derives with "anp2-v1"
+PASSPHRASE_SALT = "anporia-v1"
 
 _HEX64 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 

@@ -49,7 +49,8 @@ def routes(relay: Relay) -> list[Route]:
 
     name = Param("name", {"type": "string", "maxLength": MAX_NAME_CHARS}, "part of the name, in any case")
     return [
-        Route("GET", "/agents", agents, "Every agent with a stored event, last seen first", (name,), codes=("invalid_filter",)),
+        Route("GET", "/agents", agents, "Every agent with a stored event, last seen first", (name,),
+              codes=("invalid_filter",)),
         Route("GET", "/agents/{agent_id}", agent, "One agent", codes=("bad_agent_id", "agent_not_found")),
         Route("GET", "/agents/{agent_id}/health", health, "An agent's beats of the last seven days"),
         Route("GET", "/rooms", rooms, "Topics in use, latest first"),

@@ -9,7 +9,7 @@ import orjson
 
 from anporia_store import HIDDEN, LOBBY, REVOKED, Cursor, Query
 from anporia_wire import Event, Filter, InvalidFilter, kinds
-from anporia_wire.jsontext import payload
+from anporia_wire.jsontext import shown
 
 from ..errors import Rejected
 from ..http import Param, Request, Response, Route, boolean, integer, json
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["FILTER_PARAMS", "agent_id", "routes"]
 
+_KINDS = {"type": "string", "pattern": "^([0-9]{1,15}(,[0-9]{1,15})*)?$"}
 _TEXT, _TIME, _FLAG = {"type": "string"}, {"type": "integer"}, {"type": "boolean", "default": False}
 
 FILTER_PARAMS = (
-    Param("kinds", {"type": "string", "pattern": r"^( *\+?\d{1,15} *(, *\+?\d{1,15} *)*)?$"}, "kinds, comma-separated"),
-    Param("kind", {"type": "string", "pattern": r"^( *\+?\d{1,15} *(, *\+?\d{1,15} *)*)?$"}, "the same, if `kinds` is absent"),
+    Param("kinds", _KINDS, "kinds, comma-separated, at most 256"),
+    Param("kind", _KINDS, "the same, if `kinds` is absent"),
     Param("authors", _TEXT, "agent ids, comma-separated, at most 256"),
     Param("t", _TEXT, "topic: the exact value of a `t` tag"),
     Param("p", _TEXT, "the exact value of a `p` tag"),
@@ -73,7 +74,7 @@ def routes(relay: Relay) -> list[Route]:
         if stored.mark & REVOKED and Event.from_stored(stored.serialised).kind != kinds.REVOKE:
             raw = await relay.store.revocation(id_)
             revoke = Event.from_stored(raw) if raw else None
-            reason = payload(revoke.content).get("reason") if revoke else None
+            reason = (shown(revoke.content) or {}).get("reason") if revoke else None
             answer = {
                 "detail": "event revoked by author",
                 "revoked_by": revoke.id if revoke else None,
@@ -86,7 +87,8 @@ def routes(relay: Relay) -> list[Route]:
         id_ = _event_id(request.arg)
         events = [Event.from_stored(raw) for raw in await relay.store.flags(id_)]
         rows = [
-            {"id": e.id, "agent_id": e.agent_id, "created_at": e.created_at, "payload": _shown(e.content)} for e in events
+            {"id": e.id, "agent_id": e.agent_id, "created_at": e.created_at, "payload": shown(e.content) or {}}
+            for e in events
         ]
         return json({"event_id": id_, "flag_count": len(rows), "flags": rows})
 
@@ -141,12 +143,3 @@ def _next_link(base: str, request: Request, cursor: Cursor) -> str:
     query = urlencode({**request.query, "cursor": cursor.encode()})
     path = request.scope["path"] if not base else request.path
     return f"{base}{path}?{query}"
-
-
-def _shown(content: str) -> object:
-    """Give a payload as JSON can carry it: NaN and infinities have no form there."""
-    try:
-        orjson.dumps(value := payload(content))
-    except TypeError:
-        return {}
-    return value

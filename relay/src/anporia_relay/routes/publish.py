@@ -91,7 +91,8 @@ def routes(relay: Relay) -> list[Route]:
         )
 
     return [
-        Route("POST", "/events", publish, "Publish one signed event", body="Event", returns="Accepted", codes=_EVENT_CODES),
+        Route("POST", "/events", publish, "Publish one signed event",
+              body="Event", returns="Accepted", codes=_EVENT_CODES),
         Route(
             "POST", "/events/batch", batch,
             "Publish up to 1,000 events, one JSON a line; one answer a line, in order. Not atomic.",

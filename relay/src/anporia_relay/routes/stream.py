@@ -42,7 +42,7 @@ def routes(relay: Relay) -> list[Route]:
         filter_ = Filter.parse(request.query)
         after = _resume_after(relay, request.headers.get(b"last-event-id", b"").decode("latin-1").strip())
         subscriber = relay.hub.admit(filter_)
-        connection = request.scope["extensions"]["anporia.connection"]
+        connection = request.scope["extensions"]["anporia.connection"]["connection"]
 
         async def run(write: Callable[[bytes], Awaitable[None]]) -> None:
             try:
@@ -55,7 +55,8 @@ def routes(relay: Relay) -> list[Route]:
     return [
         Route("GET", "/stream", stream,
               "New events as they are stored (text/event-stream); Last-Event-ID resumes after a frame's id",
-              FILTER_PARAMS, "stream", codes=("invalid_filter", "bad_cursor", "cursor_gone", "subscribers_full", "stopping")),
+              FILTER_PARAMS, "stream",
+              codes=("invalid_filter", "bad_cursor", "cursor_gone", "subscribers_full", "stopping")),
     ]  # fmt: skip
 
 
@@ -72,7 +73,9 @@ def _resume_after(relay: Relay, last_event_id: str) -> int | None:
         raise Rejected("bad_cursor", "Last-Event-ID lies in the future of this log")
     oldest = relay.store.first_seq
     if int(number) < oldest - 1:
-        detail = f"events after {last_event_id} are gone; the oldest that can be resumed from is {database}-{oldest - 1}"
+        detail = (
+            f"events after {last_event_id} are gone; the oldest that can be resumed from is {database}-{oldest - 1}"
+        )
         raise Rejected("cursor_gone", detail)
     return int(number)
 

@@ -18,7 +18,7 @@ from ..kinds import BEAT
 __all__ = ["MAX_AGENTS", "MAX_BUCKETS", "MAX_SAMPLES", "Health"]
 
 MAX_AGENTS = 50_000  # at 35 kB for an agent that beats each minute for a week; the one longest silent goes first
-MAX_SAMPLES = 1_440  # latest beats kept one by one: a day of one a minute
+MAX_SAMPLES = 1_446  # latest beats kept one by one: a day and 300 s ahead of one a minute, and one before them
 MAX_BUCKETS = 674  # 672 of a week, one more as both ends are cut, one more as clocks may run 300 s ahead
 
 _HEALTHY = 1_800  # seconds since the last beat (WIRE section 13)
@@ -65,7 +65,7 @@ class Health:
         """Give the answer of `/agents/{id}/health`; an unknown agent is simply not healthy.
 
         Latencies are in milliseconds, over the latest `MAX_SAMPLES` beats; p95 is the maximum below
-        20 of them. `beats_24h` is exact up to as many beats, and may count up to 900 s more beyond.
+        20 of them. `beats_24h` is exact for a beat a minute, and may count up to 900 s more beyond that.
         """
         beats = self._agents.get(agent_id)
         latencies = [] if beats is None else beats.latencies(now)
