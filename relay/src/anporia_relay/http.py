@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,20 @@ from anporia_wire import AnporiaError, InvalidFilter, MalformedEvent, Problem
 
 from .errors import STATUS, Rejected
 
-__all__ = ["Param", "Request", "Response", "Route", "Router", "Streaming", "authorised", "integer", "json", "refusal"]
+__all__ = [
+    "Param",
+    "Request",
+    "Response",
+    "Route",
+    "Router",
+    "Streaming",
+    "authorised",
+    "boolean",
+    "decimal",
+    "integer",
+    "json",
+    "refusal",
+]
 
 MAX_BODY = 1024 * 1024  # settled limit 15: twice the largest event, for escapes
 # A body just over its limit is read and thrown away so that the client reads our answer instead of
@@ -206,10 +220,25 @@ def integer(params: Mapping[str, str], name: str, low: int, high: int, default: 
     raise InvalidFilter([{"type": kind, "loc": ["query", name], "msg": msg, "input": text[:64]}])
 
 
-def boolean(params: Mapping[str, str], name: str) -> bool:
+def decimal(params: Mapping[str, str], name: str, low: float, high: float) -> float | None:
+    """Read a decimal parameter, None when absent. Raises `InvalidFilter` naming the range."""
+    text = params.get(name)
+    if text is None:
+        return None
+    try:
+        value = float(text) if len(text) < 32 and "_" not in text else math.nan
+    except ValueError:
+        value = math.nan
+    if low <= value <= high:
+        return value
+    msg = f"must be a number from {low:g} to {high:g}"
+    raise InvalidFilter([{"type": "float_parsing", "loc": ["query", name], "msg": msg, "input": text[:64]}])
+
+
+def boolean(params: Mapping[str, str], name: str, *, default: bool = False) -> bool:
     """Read a flag: true, 1 / false, 0, or absent. Raises `InvalidFilter`."""
-    text = params.get(name, "").lower()
-    if text not in ("", "true", "1", "false", "0"):
+    text = params.get(name, "").lower() or ("true" if default else "false")
+    if text not in ("true", "1", "false", "0"):
         msg = "must be true or false"
         raise InvalidFilter([{"type": "bool_parsing", "loc": ["query", name], "msg": msg, "input": text[:64]}])
     return text in ("true", "1")

@@ -35,22 +35,25 @@ async def _serve(config: Config) -> None:
     except BaseException:
         listener.close()
         raise
+
+    def say_ready() -> None:
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        log.info(
+            "ready",
+            extra={
+                "url": f"http://{shown}:{port}",
+                "version": VERSION,
+                "db": config.db,
+                "events": relay.store.last_seq,
+                "access": "private" if config.private else "open",
+            },
+        )
+
     door = Door(config.max_connections_per_peer, relay.is_trusted_proxy)
-    server = Server(relay, door, before_stop=relay.end_streams)
+    server = Server(relay, door, on_ready=say_ready, before_stop=relay.end_streams)
     loop = asyncio.get_running_loop()
     ticks = loop.create_task(every_second(relay.hub.tick, lambda: door.tick(loop.time())))
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    log.info(
-        "ready",
-        extra={
-            "url": f"http://{shown}:{port}",
-            "version": VERSION,
-            "db": config.db,
-            "events": relay.store.last_seq,
-            "access": "private" if config.private else "open",
-        },
-    )
     try:
         await server.serve([listener])
     finally:

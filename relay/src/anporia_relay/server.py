@@ -151,7 +151,7 @@ class Connection(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """uvicorn's server, whose stop first ends the streams, and which exits 0 on SIGTERM."""
 
-    def __init__(self, app: Any, door: Door, *, before_stop: Callable[[], None]) -> None:
+    def __init__(self, app: Any, door: Door, *, on_ready: Callable[[], None], before_stop: Callable[[], None]) -> None:
         protocol = type("RelayConnection", (Connection,), {"door": door})
         super().__init__(
             uvicorn.Config(
@@ -170,7 +170,13 @@ class Server(uvicorn.Server):
                 backlog=4096,  # one burst of reconnecting subscribers
             )
         )
+        self._on_ready = on_ready
         self._before_stop = before_stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, with the signal handlers in place already, and only then say so."""
+        await super().startup(sockets)
+        self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, end streams, finish what was begun."""

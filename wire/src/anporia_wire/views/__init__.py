@@ -7,10 +7,10 @@ a field of the wrong type counts as absent in that one place (WIRE section 22, r
 
 from __future__ import annotations
 
-from .capabilities import Capabilities
+from .capabilities import Capabilities, OfferQuery
 from .counts import Counts
 from .health import Health
 from .rooms import Rooms
 from .roster import Roster
 
-__all__ = ["Capabilities", "Counts", "Health", "Rooms", "Roster"]
+__all__ = ["Capabilities", "Counts", "Health", "OfferQuery", "Rooms", "Roster"]

@@ -1,13 +1,37 @@
-"""What agents offer: `GET /capabilities`, from the `cap` tags of each agent's latest kind 4 (WIRE section 10)."""
+"""What agents offer: `GET /capabilities` and `/capabilities/search` (WIRE section 10).
+
+Names come from the `cap` tags of each agent's latest kind 4, searchable offers from the list
+`capabilities` in its content. An offer of the wrong shape is no offer; a wrong field of it is absent.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ..events import Event
+from ..jsontext import shown
 from ..kinds import CAPABILITY
 
-__all__ = ["Capabilities"]
+__all__ = ["Capabilities", "OfferQuery"]
+
+
+@dataclass(frozen=True, slots=True)
+class OfferQuery:
+    """What a search asks for; None means any. `name` also finds `name.anything`; prices are in USD."""
+
+    name: str | None = None
+    min_trust: float | None = None
+    max_latency_ms: int | None = None
+    max_price_usd: float | None = None
+    language: str | None = None
+    tag: str | None = None
+    extension_uri: str | None = None
+    sort_by: str = "trust"
+    include_conflicts: bool = True
+    limit: int = 50
 
 
 class Capabilities:
@@ -16,6 +40,7 @@ class Capabilities:
     def __init__(self) -> None:
         self._latest: dict[str, tuple[int, str, frozenset[str]]] = {}  # agent: created_at, id, names
         self._providers: dict[str, dict[str, int]] = {}  # name: agent: created_at
+        self._offers: dict[str, list[dict[str, Any]]] = {}  # agent: offers with a name
 
     def apply(self, event: Event) -> None:
         """Take one stored event; an agent's newer declaration replaces its older one whole."""
@@ -31,6 +56,11 @@ class Capabilities:
         self._latest[agent] = (event.created_at, event.id, names)
         for name in names:
             self._providers.setdefault(name, {})[agent] = event.created_at
+        declared = (shown(event.content) or {}).get("capabilities")
+        offers = declared if isinstance(declared, list) else []
+        self._offers[agent] = [
+            offer for offer in offers if isinstance(offer, dict) and isinstance(offer.get("name"), str)
+        ]
 
     def read(self) -> list[dict[str, Any]]:
         """Give the rows of `/capabilities`: most providers first, then latest declared, then by name."""
@@ -40,9 +70,111 @@ class Capabilities:
         ]
         return sorted(rows, key=lambda row: (-row["providers"], -row["last_declared"], row["capability"]))
 
+    def search(self, query: OfferQuery, trust: Callable[[str], float]) -> list[dict[str, Any]]:
+        """Give the rows of `/capabilities/search`, best first; `trust` gives an agent's weighted score."""
+        rows = [
+            _Row(agent, self._latest[agent][0], offer, trust(agent))
+            for agent, offers in self._offers.items()
+            for offer in offers
+            if _fits(offer, query)
+        ]
+        if query.min_trust is not None:
+            rows = [row for row in rows if row.trust >= query.min_trust]
+        first: dict[str, tuple[int, str]] = {}
+        for row in rows:
+            name = row.offer["name"]
+            first[name] = min(first.get(name, row.age), row.age)
+        if not query.include_conflicts:
+            rows = [row for row in rows if first[row.offer["name"]] == row.age]
+        measure, better = _ORDERS[query.sort_by]
+        most = max((measure(row) for row in rows if math.isfinite(measure(row))), default=0.0)
+        rows.sort(key=lambda row: (better * measure(row), row.offer["name"], row.age))
+        return [row.read(first, _score(query.sort_by, measure(row), most)) for row in rows[: query.limit]]
+
     def _withdraw(self, agent: str, names: frozenset[str]) -> None:
         for name in names:
             agents = self._providers[name]
             del agents[agent]
             if not agents:
                 del self._providers[name]
+
+
+@dataclass(slots=True)
+class _Row:
+    agent: str
+    declared_at: int
+    offer: dict[str, Any]
+    trust: float
+
+    @property
+    def age(self) -> tuple[int, str]:
+        return self.declared_at, self.agent
+
+    def read(self, first: dict[str, tuple[int, str]], score: float) -> dict[str, Any]:
+        return {
+            "name": self.offer["name"],
+            "version": self.offer.get("version"),
+            "provider_agent_id": self.agent,
+            "metadata": self.offer,
+            "trust_score": self.trust,
+            "declared_at": self.declared_at,
+            "is_canonical": first[self.offer["name"]] == self.age,
+            "score": score,
+        }
+
+
+def _latency(offer: dict[str, Any]) -> float:
+    return _number(_object(offer.get("constraints")).get("p95_latency_ms"))
+
+
+def _price(offer: dict[str, Any]) -> float:
+    pricing = _object(offer.get("pricing"))
+    return _number(pricing.get("amount")) if pricing.get("currency") == "USD" else math.inf
+
+
+# How a sort measures a row, and which way is better.
+_ORDERS: dict[str, tuple[Callable[[_Row], float], int]] = {
+    "trust": (lambda row: row.trust, -1),
+    "latency": (lambda row: _latency(row.offer), 1),
+    "price": (lambda row: _price(row.offer), 1),
+}
+
+
+def _score(sort_by: str, value: float, most: float) -> float:
+    """Score a row between 0 and 1 among the rows found (WIRE section 10)."""
+    if sort_by == "trust":
+        return value / (most + 1) if most > 0 else 0.0
+    if not math.isfinite(value):
+        return 1.0
+    return 1 - value / most if most > 0 else 1.0
+
+
+def _fits(offer: dict[str, Any], query: OfferQuery) -> bool:
+    name: str = offer["name"]
+    extensions = _list(offer.get("extensions"))
+    return (
+        (query.name is None or name == query.name or name.startswith(query.name + "."))
+        and (query.max_latency_ms is None or _latency(offer) <= query.max_latency_ms)
+        and (query.max_price_usd is None or _price(offer) <= query.max_price_usd)
+        and (
+            query.language is None
+            or query.language in _list(_object(offer.get("constraints")).get("supported_languages"))
+        )
+        and (query.tag is None or query.tag in _list(offer.get("tags")))
+        and (query.extension_uri is None or any(_object(e).get("uri") == query.extension_uri for e in extensions))
+    )
+
+
+def _number(value: object) -> float:
+    """Give a finite number, or infinity for what is none: it then fits no bound and sorts last."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return math.inf
+    return float(value)
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
