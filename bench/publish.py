@@ -68,12 +68,18 @@ def signed_events(count: int) -> list[bytes]:
 
 @contextmanager
 def our_relay() -> Iterator[tuple[int, int]]:
-    """Run our relay; gives (port, pid)."""
-    with tempfile.TemporaryDirectory(prefix="anporia-bench-") as folder:
-        env = {**os.environ, "ANPORIA_RATE_EXEMPT": "127.0.0.0/8", "ANPORIA_DB": f"{folder}/relay.db"}
-        relay = Path(sys.executable).with_name("anporia-relay")
-        with _process([relay, "--port", "0"], env, "url=") as (port, pid):
-            yield port, pid
+    """Run our relay on a fresh database; gives (port, pid)."""
+    with tempfile.TemporaryDirectory(prefix="anporia-bench-") as folder, running(db=f"{folder}/relay.db") as server:
+        yield server
+
+
+@contextmanager
+def running(**settings: str) -> Iterator[tuple[int, int]]:
+    """Run our relay with settings, its limits per address lifted; gives (port, pid)."""
+    env = {**os.environ, "ANPORIA_RATE_EXEMPT": "127.0.0.0/8"}
+    env |= {f"ANPORIA_{name.upper()}": value for name, value in settings.items()}
+    with _process([Path(sys.executable).with_name("anporia-relay"), "--port", "0"], env, "url=") as server:
+        yield server
 
 
 @contextmanager
@@ -91,9 +97,9 @@ def _process(command: list[str | Path], env: dict[str, str], ready: str) -> Iter
         assert process.stderr
         line = ""
         while ready not in line:
-            line = process.stderr.readline()
+            said, line = line, process.stderr.readline()
             if not line:
-                raise SystemExit(f"{command[0]} did not start")
+                raise SystemExit(f"{command[0]} did not start: {said}")
         port = int(line.split("http://127.0.0.1:")[1].split()[0])
         try:
             # what it logs from now on is drained by the system, not by us
