@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.wire.published import vectors
-from tests.wire.samples import ALICE, NOW, integers, nasty, signed, tags_of_strangers
 
 from anporia_wire import Event, canonical_bytes, event_id, id_of_serialised, splice_canonical
+from tests.wire.published import vectors
+from tests.wire.samples import ALICE, NOW, integers, nasty, signed, tags_of_strangers
 
 JCS = vectors("jcs")
 _SHORT = {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r", 0x22: '\\"', 0x5C: "\\\\"}

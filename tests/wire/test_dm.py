@@ -9,10 +9,10 @@ import nacl.bindings
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.wire.published import vectors
-from tests.wire.samples import ALICE, BOB, CAROL, NOW, signed
 
 from anporia_wire import DirectMessageError, Event, EventTooLarge, InvalidKey, Keypair, dm, kinds
+from tests.wire.published import vectors
+from tests.wire.samples import ALICE, BOB, CAROL, NOW, signed
 
 DM = vectors("dm")
 KEYS = {key["label"]: Keypair.from_hex(key["ed25519_seed"]) for key in DM["keys"]}
@@ -26,12 +26,13 @@ def message(content: str, nonce: str, *, by: Keypair = ALICE, to: Keypair = BOB)
 def test_published_key_conversion(case: dict[str, str]) -> None:
     keypair = KEYS[case["label"]]
     assert keypair.agent_id == case["agent_id"]
-    other = nacl.bindings.crypto_box_beforenm(bytes.fromhex(case["x25519_public"]), bytes(range(1, 33)))
-    sealed = base64.b64encode(nacl.bindings.crypto_box_afternm(dm.pad(b"hi"), bytes(24), other)).decode()
-    # what a peer seals with the published X25519 key opens only if the secret key was converted likewise
-    peer = nacl.bindings.crypto_scalarmult_base(bytes(range(1, 33)))
-    own = nacl.bindings.crypto_box_beforenm(peer, bytes.fromhex(case["x25519_secret"]))
-    assert own == other and sealed
+    # what we seal for the agent opens with the published X25519 secret
+    ours = nacl.bindings.crypto_sign_ed25519_pk_to_curve25519(bytes.fromhex(ALICE.agent_id))
+    key = nacl.bindings.crypto_box_beforenm(ours, bytes.fromhex(case["x25519_secret"]))
+    content, nonce = dm.seal(ALICE, keypair.agent_id, b"hi")
+    padded = nacl.bindings.crypto_box_open_afternm(base64.b64decode(content), bytes.fromhex(nonce), key)
+    assert padded == dm.pad(b"hi")
+    assert nacl.bindings.crypto_scalarmult_base(bytes.fromhex(case["x25519_secret"])).hex() == case["x25519_public"]
 
 
 @pytest.mark.parametrize("case", DM["padding"], ids=lambda case: str(case["plaintext_len"]))

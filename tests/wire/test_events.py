@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable
@@ -10,8 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.wire.published import vectors
-from tests.wire.samples import ALICE, NOW, integers, json_values, nasty, signed, tags_of_strangers
 
 from anporia_wire import (
     MAX_INTEGER,
@@ -26,6 +25,8 @@ from anporia_wire import (
     kinds,
     pow,
 )
+from tests.wire.published import vectors
+from tests.wire.samples import ALICE, NOW, integers, json_values, nasty, signed, tags_of_strangers
 
 VALID = vectors("events_valid")
 # `needs_storage_*` name events that must be stored before: those rules are the relay's
@@ -92,10 +93,8 @@ def test_any_json_is_read_or_refused(value: object) -> None:
 
 @given(st.sampled_from(sorted(signed().to_dict())), json_values)
 def test_any_field_is_read_or_refused(name: str, value: object) -> None:
-    try:
+    with contextlib.suppress(InvalidEvent):
         Event.from_mapping({**signed().to_dict(), name: value}).check()
-    except InvalidEvent:
-        pass
 
 
 @given(st.binary(max_size=80))
@@ -121,8 +120,35 @@ def test_lax_integers(name: str, given: object, read: int) -> None:
 @pytest.mark.parametrize("name", ["created_at", "kind"])
 @pytest.mark.parametrize(
     "given",
-    [True, False, None, 1.5, "1.0", "1e3", "", " 1", "1 ", "+1", "1_0", "٣", "x", -1, "-1", -1.0, MAX_INTEGER + 1]
-    + [str(MAX_INTEGER + 1), 2.0**53, 1e300, 10**30, "9" * 18, "9" * 5_000, math.nan, math.inf, [], {}],
+    [
+        True,
+        False,
+        None,
+        1.5,
+        "1.0",
+        "1e3",
+        "",
+        " 1",
+        "1 ",
+        "+1",
+        "1_0",
+        "٣",
+        "x",
+        -1,
+        "-1",
+        -1.0,
+        MAX_INTEGER + 1,
+        str(MAX_INTEGER + 1),
+        2.0**53,
+        1e300,
+        10**30,
+        "9" * 18,
+        "9" * 5000,
+        math.nan,
+        math.inf,
+        [],
+        {},
+    ],
     ids=lambda given: repr(given)[:20],
 )
 def test_refused_integers(name: str, given: object) -> None:

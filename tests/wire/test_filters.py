@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.wire.published import vectors
 
 from anporia_wire import Event, Filter, FilterSet, InvalidFilter
+from tests.wire.published import vectors
 
 TABLE = vectors("filters")
 EVENTS = {name: Event.from_mapping(event) for name, event in TABLE["events"].items()}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.wire.published import vectors
 
 from anporia_wire import PASSPHRASE_SALT, InvalidKey, Keypair, seed_from_passphrase, verify
+from tests.wire.published import vectors
 
 PASSPHRASE = vectors("passphrase")
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from tests.wire.published import vectors
-from tests.wire.samples import ALICE, NOW, signed
 
 from anporia_wire import Event, EventTooLarge, Keypair, MalformedEvent, RuleBroken, pow
+from tests.wire.published import vectors
+from tests.wire.samples import ALICE, NOW, signed
 
 POW = vectors("pow")
 
@@ -18,9 +18,11 @@ def refusal(event: Event) -> str | None:
     try:
         pow.check(event)
     except RuleBroken as broken:
-        assert broken.code == "bad_pow"
-        return str(broken)
-    return None
+        refused = broken
+    else:
+        return None
+    assert refused.code == "bad_pow"
+    return str(refused)
 
 
 def worked(kind: int, tags: Sequence[Sequence[str]], id_: str = "0" * 64) -> Event:
