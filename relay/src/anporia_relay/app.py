@@ -54,6 +54,7 @@ class Relay:
         self.pipeline = Pipeline(store, self.verifier, limits, self.views.health.apply)
         self.router = Router(routes.table(self))
         self.wall = time.time
+        self._told_writable = True
         self._peer = lru_cache(maxsize=4_096)(lambda address: Peer.of(address, config.rate_exempt))
         self._trusted = lru_cache(maxsize=4_096)(lambda address: _is_in(address, config))
         self._connect()
@@ -74,6 +75,16 @@ class Relay:
         """Commit what was acknowledged to come, then release the files."""
         await self.store.close()
         self.verifier.close()
+
+    def tick(self) -> None:
+        """Once a second: look after the streams, and tell the operator when the disk fills or has space again."""
+        self.hub.tick()
+        if self.store.writable != self._told_writable:
+            self._told_writable = self.store.writable
+            if self._told_writable:
+                log.info("the database can be written again")
+            else:
+                log.error("the database cannot be written, most likely the disk is full: publishing is refused")
 
     def end_streams(self) -> None:
         """Tell every subscriber goodbye."""
@@ -124,6 +135,7 @@ class Relay:
         config = self.config
         if (
             config.private
+            and request.method != "OPTIONS"
             and request.path not in _OPEN_PATHS
             and not authorised(request.headers, config.auth_user, config.auth_password)
         ):
@@ -184,7 +196,7 @@ async def _send_stream(response: Streaming, headers: list[tuple[bytes, bytes]], 
     async def write(chunk: bytes) -> None:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
-    await send({"type": "http.response.start", "status": 200, "headers": [*headers, *response.headers]})
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     await response.run(write)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 

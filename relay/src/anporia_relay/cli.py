@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Coroutine
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar
@@ -66,7 +67,7 @@ def cli(context: click.Context, /, config_file: Path | None, **flags: object) ->
         _fail(exc)
 
 
-@cli.command("import")
+@cli.command("import", short_help="Read events from a file of JSON lines.")
 @click.argument("file", type=click.File("rb"))
 @click.option("--require-pow", is_flag=True, help="refuse events that lack the proof of work their kind needs")
 @click.option("--json", "as_json", is_flag=True, help="print the report as JSON")
@@ -84,16 +85,17 @@ def import_(config: Config, file: IO[bytes], require_pow: bool, as_json: bool) -
             with ExitStack() as stack:
                 advance = stack.enter_context(_bar("importing", _size(file)))
                 return await transfer.import_events(
-                    store, transfer.read_lines(file), require_pow=require_pow, progress=advance
+                    store, _interruptible(transfer.read_lines(file)), require_pow=require_pow, progress=advance
                 )
         finally:
             await store.close()
 
     report = _run(work())
-    if as_json:
-        print(json.dumps({name: getattr(report, name) for name in report.__slots__}))
-    else:
-        _print_import(report)
+    with _output():
+        if as_json:
+            print(json.dumps({name: getattr(report, name) for name in report.__slots__}))
+        else:
+            _print_import(report)
 
 
 @cli.command()
@@ -102,16 +104,21 @@ def import_(config: Config, file: IO[bytes], require_pow: bool, as_json: bool) -
 def export(config: Config, output: Path | None) -> None:
     """Write all events as JSON lines, oldest first. The relay may go on running."""
 
+    # A half-written export must not look whole: it gets its name when it is. A device or a pipe keeps its own.
+    special = output is not None and output.exists() and not output.is_file()
+    partial = output.with_name(output.name + ".partial") if output and not special else None
+
     async def work() -> tuple[int, int]:
         store = await SqliteStore.open(config.db, write=False)
         try:
             with ExitStack() as stack:
-                # A half-written export must not look whole: it gets its name when it is.
-                partial = output.with_name(output.name + ".partial") if output else None
-                out = stack.enter_context(partial.open("wb")) if partial else sys.stdout.buffer
+                file = partial or output
+                out = stack.enter_context(file.open("wb")) if file else sys.stdout.buffer
                 seen = stack.enter_context(_bar("exporting", store.last_seq, absolute=True))
                 counts = await transfer.export_events(store, out, seen)
                 out.flush()
+                if partial:
+                    os.fsync(out.fileno())
             if partial and output:
                 partial.replace(output)
             return counts
@@ -119,17 +126,17 @@ def export(config: Config, output: Path | None) -> None:
             await store.close()
 
     try:
-        written, damaged = _run(work())
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # the reader left; nothing more to say there
-        sys.exit(1)
+        with _output() if output is None else nullcontext():
+            written, damaged = _run(work())
     except OSError as exc:
         _fail(f"{output}: {exc.strerror}")
+    finally:
+        _remove(partial)
     _stderr().print(f"{written:,} events written" + (f", {damaged:,} damaged rows left out" if damaged else ""))
     sys.exit(1 if damaged else 0)
 
 
-@cli.command()
+@cli.command(short_help="Hold every event and index against each other.")
 @click.option("--json", "as_json", is_flag=True, help="print the findings as JSON")
 @click.pass_obj
 def verify(config: Config, as_json: bool) -> None:
@@ -145,26 +152,30 @@ def verify(config: Config, as_json: bool) -> None:
             await store.close()
 
     rows, found = _run(work())
-    if as_json:
-        print(json.dumps({"rows": rows, "findings": found}))
-    else:
-        for finding in found:
-            print(f"row {finding['seq']}: {finding['problem']}" if finding["seq"] else finding["problem"])
-        print(f"{rows:,} events, {len(found)} findings" if found else f"{rows:,} events, all sound")
+    with _output():
+        if as_json:
+            print(json.dumps({"rows": rows, "findings": found}))
+        else:
+            for finding in found:
+                print(f"row {finding['seq']}: {finding['problem']}" if finding["seq"] else finding["problem"])
+            print(f"{rows:,} events, {len(found)} findings" if found else f"{rows:,} events, all sound")
     sys.exit(1 if found else 0)
 
 
-@cli.command()
+@cli.command(short_help="Copy the database while the relay goes on running.")
 @click.argument("target", type=click.Path(path_type=Path))
 @click.pass_obj
 def backup(config: Config, target: Path) -> None:
     """Copy the database to TARGET, a new file, while the relay goes on running."""
     if target.exists():
         _fail(f"{target} exists already; a backup never overwrites")
+    if not target.parent.is_dir():
+        _fail(f"{target.parent} is no folder to put a backup in")
+
+    partial = target.with_name(target.name + ".partial")
 
     async def work() -> int:
         store = await SqliteStore.open(config.db, write=False)
-        partial = target.with_name(target.name + ".partial")
         try:
             partial.unlink(missing_ok=True)
             with _bar("copying", 1, absolute=True) as seen:
@@ -181,12 +192,19 @@ def backup(config: Config, target: Path) -> None:
         rows = _run(work())
     except OSError as exc:
         _fail(f"{target}: {exc.strerror}")
+    finally:
+        for rest in ("", "-journal", "-wal", "-shm"):
+            _remove(target.with_name(partial.name + rest))
     _stderr().print(f"{target}: {rows:,} events, {target.stat().st_size / 1e6:,.1f} MB")
 
 
 def main() -> None:
     """Run the command."""
-    cli(prog_name="anporia-relay")
+    try:
+        cli(prog_name="anporia-relay")
+    finally:
+        with _output():
+            pass  # what is still in its buffer
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
@@ -202,6 +220,39 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 def _fail(reason: object) -> NoReturn:
     click.echo(f"anporia-relay: {reason}", err=True)
     sys.exit(2)
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    """Print inside. A reader that has left ends the command without a word, a full disk with one."""
+    try:
+        yield
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError as exc:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # else the interpreter tries once more when it ends
+        if isinstance(exc, BrokenPipeError):
+            sys.exit(1)
+        _fail(f"standard output: {exc.strerror}")
+
+
+def _remove(file: Path | None) -> None:
+    with suppress(OSError):
+        if file:
+            file.unlink()
+
+
+def _interruptible(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield lines; Ctrl-C is heard while the next one is still being typed, too."""
+    while True:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            line = next(lines, None)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if line is None:
+            return
+        yield line
 
 
 def _stderr() -> Console:

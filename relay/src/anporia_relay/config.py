@@ -19,8 +19,8 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 def _number(low: int, high: int) -> Callable[[str, object], int]:
     def read(key: str, given: object) -> int:
         text = str(given).strip()
-        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
-            raise ConfigError(f"{key}: {given!r} is not a whole number from {low} to {high}")
+        if not text.isascii() or not text.isdigit() or len(text) > 18 or not low <= int(text) <= high:
+            raise ConfigError(f"{key}: {str(given)[:40]!r} is not a whole number from {low} to {high}")
         return int(text)
 
     return read

@@ -251,7 +251,7 @@ def authorised(headers: Mapping[bytes, bytes], user: str, password: str) -> bool
         decoded = base64.b64decode(given.strip(), validate=True) if scheme.lower() == b"basic" else b""
     except ValueError:
         decoded = b""
-    return hmac.compare_digest(decoded, f"{user}:{password}".encode())
+    return hmac.compare_digest(decoded, f"{user}:{password}".encode("utf-8", "surrogateescape"))
 
 
 def _too_large(limit: int) -> Rejected:

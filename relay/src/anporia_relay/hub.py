@@ -19,6 +19,7 @@ __all__ = ["CUT_SLOW", "Hub", "Subscriber", "frame"]
 MAX_BEHIND_BYTES = 1024 * 1024  # settled limit 15
 MAX_BEHIND_S = 30.0  # the same
 PING_S = 15.0  # WIRE section 14
+MAX_WRITE_BYTES = 256 * 1024  # queued frames are shared by all subscribers, a joined write is a copy
 
 CONNECTED = b": connected\n\n"
 PING = b": ping\n\n"
@@ -43,7 +44,7 @@ def frame(database_id: str, seq: int, serialised: bytes) -> bytes:
 class Subscriber:
     """One stream: a queue of encoded frames. `wake` is called when there is something to write."""
 
-    __slots__ = ("_frames", "_last_write", "_oldest", "behind", "cut", "filter", "wake")
+    __slots__ = ("_before", "_commit", "_frames", "_last_write", "_oldest", "behind", "cut", "filter", "wake")
 
     def __init__(self, filter_: Filter, now: float) -> None:
         self.filter = filter_
@@ -53,12 +54,19 @@ class Subscriber:
         self._frames: deque[bytes] = deque()
         self._oldest: float | None = None  # since when something waits to be written
         self._last_write = now
+        self._commit, self._before = 0, 0  # how far behind it was before what this commit brought
 
     def take(self) -> bytes:
-        """Take everything queued as one write; `wrote` must follow once it is out."""
-        data = b"".join(self._frames)
-        self._frames.clear()
-        return data
+        """Take what is queued, or a good part of it, as one write; `wrote` must follow once it is out."""
+        if self.behind <= MAX_WRITE_BYTES:
+            data = b"".join(self._frames)
+            self._frames.clear()
+            return data
+        part, size = [], 0
+        while self._frames and size < MAX_WRITE_BYTES:
+            part.append(self._frames.popleft())
+            size += len(part[-1])
+        return b"".join(part)
 
     def wrote(self, size: int, now: float) -> None:
         """Say that `size` bytes are with the network."""
@@ -127,7 +135,10 @@ class Hub:
             data = frame(self._database_id, item.seq, item.serialised)
             self.delivered += len(receivers)
             for subscriber in receivers:
-                if subscriber.behind + len(data) > MAX_BEHIND_BYTES:
+                if subscriber._commit != committed[0].seq:
+                    subscriber._commit, subscriber._before = committed[0].seq, subscriber.behind
+                # Nobody can take anything while this runs: a commit as such, however large, makes no reader slow.
+                if subscriber._before > MAX_BEHIND_BYTES:
                     self._cut(subscriber, CUT_SLOW)
                 else:
                     subscriber._push(data, now)

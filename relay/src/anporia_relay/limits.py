@@ -34,6 +34,8 @@ class Peer:
     @classmethod
     def of(cls, address: str, exempt: Networks = ()) -> Peer:
         """Read an address as text; what is none stands for itself."""
+        if address.count(":") == 1 or "]:" in address:  # some proxies forward the port too: no key of its own for each
+            address = address.rpartition(":")[0]
         try:
             ip = ip_address(address.strip("[]"))
         except ValueError:

@@ -17,13 +17,19 @@ class _Formatter(logging.Formatter):
         line = (
             f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S%z')} {record.levelname.lower()} {record.getMessage()}{pairs}"
         )
-        return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
+        # An exception's text may hold what a stranger sent: indented and escaped it cannot pass for a line of ours.
+        trace = self.formatException(record.exc_info).splitlines() if record.exc_info else []
+        return "\n".join([line, *("  " + _escaped(part) for part in trace)])
 
 
 def _quoted(text: str) -> str:
     # What a stranger sent must not be able to look like another line or another key.
-    safe = text.encode("unicode_escape").decode("ascii")
+    safe = _escaped(text).replace('"', '\\"')
     return f'"{safe}"' if any(c in safe for c in ' "=') else safe
+
+
+def _escaped(text: str) -> str:
+    return text.encode("unicode_escape").decode("ascii")
 
 
 def set_up(level: int = logging.INFO) -> None:

@@ -9,7 +9,9 @@ before its signature costs anything. An acknowledgement means the event is on di
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -55,6 +57,8 @@ class Pipeline:
         self._on_beat = on_beat
         self._wall = wall
         self._steady = steady
+        self._under_way: Counter[str] = Counter()  # signatures being verified, by address
+        self._released: dict[str, asyncio.Event] = {}  # what requests wait for that found no room
 
     async def accept(self, candidates: Sequence[Event | AnporiaError], peer: Peer) -> list[Verdict]:
         """Judge events in order and return when the accepted ones are durable; one verdict each.
@@ -66,8 +70,7 @@ class Pipeline:
         places: list[int] = []
         at = 0
         while at < len(candidates):
-            left = self._limits.verifications_left(peer, int(self._steady()))
-            end = at + (MAX_CHUNK if left is None else min(MAX_CHUNK, max(1, left)))
+            end = at + await self._room(peer)
             plausible: list[tuple[int, Event]] = []
             for place in range(at, min(end, len(candidates))):
                 event = candidates[place]
@@ -77,22 +80,48 @@ class Pipeline:
                         plausible.append((place, event))
                     except AnporiaError as exc:
                         verdicts[place] = exc
-            genuine = await self._verifier.verify([event.signed() for _, event in plausible]) if plausible else ()
-            for (place, event), good in zip(plausible, genuine, strict=True):
-                try:
-                    await self._admit(event, good, peer, admitted)
-                except AnporiaError as exc:
-                    verdicts[place] = exc
-                    continue
-                if event.kind in kinds.NEVER_STORED:
-                    self._on_beat(event)
-                    verdicts[place] = Accepted(event.id, duplicate=False)
-                else:
-                    admitted.setdefault(event.id, event)
-                    places.append(place)
+            self._under_way[peer.key] += len(plausible)
+            try:
+                genuine = await self._verifier.verify([event.signed() for _, event in plausible]) if plausible else ()
+                for (place, event), good in zip(plausible, genuine, strict=True):
+                    try:
+                        await self._admit(event, good, peer, admitted)
+                    except AnporiaError as exc:
+                        verdicts[place] = exc
+                        continue
+                    if event.kind in kinds.NEVER_STORED:
+                        self._on_beat(event)
+                        verdicts[place] = Accepted(event.id, duplicate=False)
+                    else:
+                        admitted.setdefault(event.id, event)
+                        places.append(place)
+            finally:
+                self._release(peer, len(plausible))
             at = end
         await self._keep(candidates, places, verdicts)
         return [verdict for verdict in verdicts if verdict is not None]
+
+    async def _room(self, peer: Peer) -> int:
+        """Give how many signatures may be verified next, at least 1.
+
+        All that is under way for an address may turn out forged, so parallel requests share what is
+        left of its budget, and wait for each other when that is little.
+        """
+        while True:
+            left = self._limits.verifications_left(peer, int(self._steady()))
+            if left is None:
+                return MAX_CHUNK
+            under_way = self._under_way[peer.key]
+            if left > under_way or not under_way:
+                return max(1, min(MAX_CHUNK, left - under_way))
+            await self._released.setdefault(peer.key, asyncio.Event()).wait()
+
+    def _release(self, peer: Peer, count: int) -> None:
+        self._under_way[peer.key] -= count
+        if not self._under_way[peer.key]:
+            del self._under_way[peer.key]
+        if released := self._released.pop(peer.key, None):
+            released.set()
 
     def _examine(self, event: Event, peer: Peer) -> None:
         """Check all that needs neither signature nor store."""

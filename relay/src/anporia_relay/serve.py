@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import socket
 import sys
 
@@ -24,6 +25,9 @@ log = logging.getLogger("anporia.relay")
 
 def run(config: Config) -> None:
     """Serve until SIGTERM or SIGINT. Raises `ConfigError` or `StoreError` before anything listens."""
+    # A connection is a descriptor: the usual soft limit of 1,024 would end at a tenth of max_subscribers.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(config))
 
@@ -53,7 +57,7 @@ async def _serve(config: Config) -> None:
     door = Door(config.max_connections_per_peer, relay.is_trusted_proxy)
     server = Server(relay, door, on_ready=say_ready, before_stop=relay.end_streams)
     loop = asyncio.get_running_loop()
-    ticks = loop.create_task(every_second(relay.hub.tick, lambda: door.tick(loop.time())))
+    ticks = loop.create_task(every_second(relay.tick, lambda: door.tick(loop.time())))
     try:
         await server.serve([listener])
     finally:
@@ -77,8 +81,8 @@ def _listen(config: Config) -> socket.socket:
             config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, proto)
-    except OSError as exc:
-        raise ConfigError(f"--host {config.host}: {exc.strerror or exc}") from exc
+    except (OSError, ValueError) as exc:  # ValueError: what cannot even be asked for, such as a label of 64 letters
+        raise ConfigError(f"--host {config.host}: {getattr(exc, 'strerror', None) or exc}") from exc
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)

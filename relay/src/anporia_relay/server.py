@@ -27,6 +27,10 @@ MAX_HEADER_BYTES = 16 * 1024
 HEADER_S = 10.0  # from connecting, or from the first byte of a later request
 BODY_S, BODY_BYTES_PER_S = 10.0, 1024
 IDLE_S = 60
+WRITE_S = 30.0  # an answer of which nobody takes a byte for so long is dropped; streams have the same in hub.py
+
+# A read of 256 KiB holds 14,000 small requests; each queued one takes some 3 kB. No honest client is so far ahead.
+MAX_PIPELINED = 64
 
 LINGER_S = 5.0  # a cut reader may still drain what the kernel holds; then the connection is dropped
 
@@ -54,7 +58,12 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.on_lost: Callable[[], None] | None = None
+        self.gone = False
+        self._refused = False
+        self._complaint: Rejected | None = None  # what is wrong with the request that is being read
         self._header_bytes = 0
+        self._bytes_without_body = 0
+        self._unsent, self._unsent_since = 0, self.loop.time()
         self._reading: str = "header"  # header, body, or nothing: waiting for us
         self._since = self.loop.time()
         self._body_bytes = 0
@@ -79,31 +88,55 @@ class Connection(HttpToolsProtocol):
             if not self.door.open[self._peer_key]:
                 del self.door.open[self._peer_key]
         super().connection_lost(exc)
+        self.gone = True
         if self.on_lost:
             self.on_lost()
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, counting header bytes before it keeps them."""
+        """Feed the parser, counting what it keeps: a header or, after the body, a trailer."""
+        if self._refused:
+            return
         if self._reading == "nothing":
             self._reading, self._since = "header", self.loop.time()
         if self._reading == "header":
             self._header_bytes += len(data)
-            # A chunk may carry a small header and a large body: only what never completes is too large.
-            if self._header_bytes > MAX_HEADER_BYTES and b"\r\n\r\n" not in data[:MAX_HEADER_BYTES]:
-                self._refuse(Rejected("header_too_large", f"request header exceeds {MAX_HEADER_BYTES} bytes"))
-                return
+        self._bytes_without_body += len(data)
         super().data_received(data)
+        # Only now is it known whether the header was complete; a read is at most 256 KiB too much.
+        if self._reading == "header" and self._header_bytes > MAX_HEADER_BYTES:
+            self._refuse(_header_too_large())
+        if self._reading == "body" and self._bytes_without_body > MAX_HEADER_BYTES:
+            self._refuse(Rejected("bad_request", "the body's trailer or chunk extension is too long"))
+
+    def on_message_begin(self) -> None:
+        """Begin another request, perhaps in the bytes that ended the one before."""
+        if self._reading == "nothing":
+            self._reading, self._since = "header", self.loop.time()
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Start the request; from here on the body's deadline runs."""
-        self._header_bytes = 0
-        self._reading, self._since, self._body_bytes = "body", self.loop.time(), 0
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > MAX_HEADER_BYTES:
+            self._complain(_header_too_large())
+        if self.parser.should_upgrade() and any(_announces_body(*header) for header in self.headers):
+            # The parser would take the body for another protocol's bytes or for the next request.
+            self._complain(Rejected("bad_request", "a request with a body must not ask for an upgrade"))
         self.scope["extensions"] = {"anporia.connection": {"connection": self}}
         super().on_headers_complete()
+        self._reading, self._since = "body", self.loop.time()
+        self._header_bytes = self._body_bytes = self._bytes_without_body = 0
+        if len(self.pipeline) > MAX_PIPELINED:
+            self._complain(Rejected("bad_request", f"more than {MAX_PIPELINED} requests ahead of their answers"))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle  # `cycle` of the base is the one read last, perhaps waiting behind this one
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """Count what has come, for the rate a body must keep."""
         self._body_bytes += len(body)
+        self._bytes_without_body = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -111,13 +144,27 @@ class Connection(HttpToolsProtocol):
         self._reading = "nothing"
         super().on_message_complete()
 
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # None closes, True waits for our answer
+        """Let a client that has only finished sending hear its answer; one that reads a stream is gone."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete or self._reading == "body" or self.on_lost:
+            return None
+        cycle.keep_alive = False
+        return True
+
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that are not HTTP in the shape of every other refusal."""
-        self._refuse(Rejected("bad_request", msg))
+        self._refuse(self._complaint or Rejected("bad_request", msg))
 
     def expire(self, now: float) -> None:
-        """Close the connection when its header or body is overdue."""
-        if self.transport.is_closing() or self.flow.read_paused:
+        """Close the connection when its header or body is overdue, or its answer is not taken."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent < self._unsent or not unsent:
+            self._unsent_since = now
+        self._unsent = unsent
+        if now - self._unsent_since > WRITE_S and self.on_lost is None:
+            self.transport.abort()
+        if self._refused or self.transport.is_closing() or self.flow.read_paused:
             return
         waited = now - self._since
         if self._reading == "header" and waited > HEADER_S:
@@ -129,23 +176,56 @@ class Connection(HttpToolsProtocol):
         """End a stream that is under way: one last chunk, then the connection goes, read or not."""
         if self.transport.is_closing():
             return
+        self._running.disconnected = True  # or what waits to be written would follow the last chunk
         self.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(comment), comment))
         self.transport.close()
         self.loop.call_later(LINGER_S, self.transport.abort)
 
-    def _answering(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle
-        return cycle is not None and cycle.response_started and not cycle.response_complete
+    def shutdown(self) -> None:
+        """End an idle connection, as uvicorn does, and not wait for one that reads nothing."""
+        super().shutdown()
+        if self.transport.is_closing():
+            self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def _complain(self, error: Rejected) -> None:
+        """Stop the parser, which calls `send_400_response` then."""
+        self._complaint = error
+        raise error
 
     def _refuse(self, error: Rejected) -> None:
-        answer = refusal(error)
-        head = [STATUS_LINE[answer.status], b"content-type: application/json\r\nconnection: close\r\n"]
-        head += [name + b": " + value + b"\r\n" for name, value in answer.headers]
-        head.append(b"content-length: %d\r\n\r\n" % len(answer.body))
-        if not self._answering():
+        """Refuse the request that is being read, unless others are to be answered first; then close."""
+        if self._refused:
+            return
+        self._refused = True
+        cycle: RequestResponseCycle | None = self.cycle
+        answered = cycle is None or cycle.response_complete
+        if self._reading == "body":
+            ours_is_next = cycle is not None and not cycle.response_started and not self.pipeline
+        else:
+            ours_is_next = answered
+            if cycle is not None and not answered and self.on_lost is None:
+                cycle.keep_alive = False  # the last request that was read whole; its answer ends the connection
+                return
+        if ours_is_next:
+            answer = refusal(error)
+            head = [STATUS_LINE[answer.status], b"content-type: application/json\r\nconnection: close\r\n"]
+            # whether an Origin was sent is not always known here
+            head.append(
+                b"access-control-allow-origin: *\r\naccess-control-expose-headers: Retry-After, Anporia-Code\r\n"
+            )
+            head += [name + b": " + value + b"\r\n" for name, value in answer.headers if name != b"connection"]
+            head.append(b"content-length: %d\r\n\r\n" % len(answer.body))
             self.transport.write(b"".join(head) + answer.body)
         self.transport.close()
         self.loop.call_later(LINGER_S, self.transport.abort)
+
+
+def _header_too_large() -> Rejected:
+    return Rejected("header_too_large", f"request header exceeds {MAX_HEADER_BYTES} bytes")
+
+
+def _announces_body(name: bytes, value: bytes) -> bool:
+    return name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0") != b"")
 
 
 class Server(uvicorn.Server):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO
 
-from anporia_store import SqliteStore
+from anporia_store import SqliteStore, StoreDamaged
 from anporia_wire import BadSignature, Event, Filter, InvalidEvent, kinds, pow, verify_many
 
 __all__ = ["ImportReport", "export_events", "import_events"]
@@ -120,7 +120,10 @@ def _intrinsic(line: bytes) -> Event:
 
 
 async def _is_stored(store: SqliteStore, event: Event) -> bool:
-    stored = await store.get(event.id)
+    try:
+        stored = await store.get(event.id)
+    except StoreDamaged:
+        return False  # appending mends its row, if only the row is damaged
     return stored is not None and stored.serialised == event.to_json()
 
 

@@ -49,11 +49,8 @@ def routes(relay: Relay) -> list[Route]:
         params = dict(request.query)
         hide = 0 if boolean(params, "include_revoked") else REVOKED
         hide |= 0 if boolean(params, "include_hidden") else HIDDEN
-        if params.get("as_of"):
-            params["until"], hide = params["as_of"], 0
-        elif "as_of" in params:
-            msg = "must be an integer of Unix seconds"
-            raise InvalidFilter([{"type": "int_parsing", "loc": ["query", "as_of"], "msg": msg, "input": ""}])
+        if "as_of" in params:
+            params["until"], hide = str(integer(params, "as_of", -(2**63), 2**63 - 1, 0)), 0
         filter_ = Filter.parse(params)
         if filter_.kinds is None and filter_.t is None:
             hide |= LOBBY

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from anporia_wire import AnporiaError, Event, MalformedEvent, event_id, kinds, verify
+from anporia_wire import AnporiaError, Event, MalformedEvent, event_id, kinds
 
 from ..errors import STATUS, Rejected
 from ..http import Request, Response, Route, json
@@ -70,7 +70,7 @@ def routes(relay: Relay) -> list[Route]:
         event = _parse(await request.body())
         computed = event_id(event.canonical())
         same = computed == event.id
-        genuine = same and verify(*event.signed())
+        genuine = same and (await relay.verifier.verify([event.signed()]))[0]
         needs_proof = event.kind in (kinds.PROFILE, kinds.TASK_REQUEST)
         if not same:
             hint = "id differs: hash the RFC 8785 form of [agent_id, created_at, kind, tags, content]"

@@ -89,7 +89,7 @@ async def _serve(
 ) -> None:
     loop = asyncio.get_running_loop()
     something = asyncio.Event()
-    gone = False
+    gone = connection.gone  # a request that waited behind others may start after its client has left
 
     def wake() -> None:
         something.set()
@@ -113,6 +113,7 @@ async def _serve(
             return
         if part.rows:
             await write(b"".join(frame(store.database_id, seq, raw) for seq, raw in part.rows))
+            subscriber.wrote(0, loop.time())  # it takes what it is sent, so it is catching up, not stuck
         after = part.complete_to
     relay.hub.go_live(subscriber)
     while not gone and not subscriber.cut:
@@ -129,5 +130,6 @@ class _Connection:
     """What a stream needs of the socket below it (`server.Connection`)."""
 
     on_lost: Callable[[], None] | None
+    gone: bool
 
     def cut(self, comment: bytes) -> None: ...
