@@ -158,7 +158,9 @@ class Hub:
         self._stopping = True
         for subscriber in list(self._all):
             self.leave(subscriber)
-            subscriber._end(CUT_STOPPING)
+            unsent = subscriber.take()
+            # What is being written just now may be lost; only when nothing is can the rest follow without a gap.
+            subscriber._end((unsent if len(unsent) == subscriber.behind else b"") + CUT_STOPPING)
 
     def _matching(self, event: Event) -> list[Subscriber]:
         return [key for key in self._live.match(event) if isinstance(key, Subscriber)]

@@ -2,7 +2,7 @@
 
 StoreError                store            base
   StoreUnusable           store_unusable   not ours, newer than this program, unreadable (at open)
-  StoreBusy               store_busy       another process writes to it (at open)
+  StoreBusy               store_busy       another process writes to it
   StoreFull               store_full       the disk takes no more; nothing of the batch was kept
   StoreDamaged            store_damaged    bytes on disk no longer are what was written
   QueryTooExpensive       query_timeout    a read ran past its time
@@ -15,6 +15,7 @@ import sqlite3
 from anporia_wire import AnporiaError
 
 __all__ = [
+    "DRIVER_ERRORS",
     "QueryTooExpensive",
     "StoreBusy",
     "StoreDamaged",
@@ -49,6 +50,13 @@ class QueryTooExpensive(StoreError):
     code = "query_timeout"
 
 
+# The second when a damaged schema leaves bytes in SQLite's message that are no text.
+DRIVER_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+
+_UNUSABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
+
 # A file-size quota answers EFBIG, which SQLite reports as a write error rather than as FULL.
 _NO_SPACE = {
     sqlite3.SQLITE_FULL,
@@ -59,13 +67,18 @@ _NO_SPACE = {
 }
 
 
-def translate(error: sqlite3.Error) -> StoreError:
+def translate(error: sqlite3.Error | UnicodeDecodeError) -> StoreError:
     """Turn an error of sqlite3 into one of this package."""
     code = getattr(error, "sqlite_errorcode", 0)
     if code in _NO_SPACE:
         return StoreFull(f"the database cannot be written, most likely the disk is full ({error})")
-    if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    # sqlite3 gives no code when bytes that should be text are none
+    if code & 0xFF in _DAMAGED or code in _UNREADABLE or "decode" in str(error):
         return StoreDamaged(f"the database file is damaged ({error})")
     if code & 0xFF == sqlite3.SQLITE_INTERRUPT:
         return QueryTooExpensive("the query ran past its time; narrow it by author, topic, kind or time")
+    if code & 0xFF == sqlite3.SQLITE_BUSY:
+        return StoreBusy(f"another process holds the database ({error})")
+    if code & 0xFF in _UNUSABLE:
+        return StoreUnusable(f"the database cannot be opened or written; see the rights on it and its folder ({error})")
     return StoreError(f"the database answered: {error}")

@@ -7,15 +7,17 @@ import secrets
 import sqlite3
 from importlib.resources import files
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import aiosqlite
 
-from .errors import StoreBusy, StoreDamaged, StoreUnusable, translate
+from .errors import DRIVER_ERRORS, StoreBusy, StoreDamaged, StoreUnusable, translate
 
-__all__ = ["APPLICATION_ID", "Lock", "open_reader", "open_writer"]
+__all__ = ["APPLICATION_ID", "Lock", "connect", "open_reader", "open_writer"]
 
 APPLICATION_ID = 0x414E504F  # "ANPO" in SQLite's header field for it: says whose file this is
+
+_ONE_PAGE = 65_536  # the largest there is; what a creation that broke off leaves is no larger
 
 _BUSY_SECONDS = 5.0  # how long to wait for another connection's lock; commits take milliseconds
 
@@ -47,21 +49,37 @@ class Lock:
         self._file.close()
 
 
+async def connect(database: Path | str, *, uri: bool = False) -> aiosqlite.Connection:
+    """Open any file. Raises `StoreUnusable`."""
+    connection = aiosqlite.connect(database, timeout=_BUSY_SECONDS, uri=uri)
+    # A program that forgot to close its store, or could not, must still end: what it was promised is on disk.
+    # (Before 0.22 the connection itself is the thread.)
+    thread: Any = getattr(connection, "_thread", connection)
+    thread.daemon = True
+    try:
+        return await connection
+    except sqlite3.Error as exc:
+        thread.join(_BUSY_SECONDS)  # it has a last word for this loop, which may be closed next
+        raise StoreUnusable(f"cannot open {database}: {exc}") from exc
+
+
 async def open_writer(path: Path) -> aiosqlite.Connection:
     """Open for writing; a new or empty file becomes a database of ours, an older one is migrated."""
-    try:
-        connection = await aiosqlite.connect(path, timeout=_BUSY_SECONDS)
-    except sqlite3.Error as exc:
-        raise StoreUnusable(f"cannot open {path}: {exc}") from exc
+    if path.is_file() and 0 < path.stat().st_size < 512:  # SQLite would take it for empty and overwrite it
+        raise StoreUnusable(f"{path} is not an SQLite database")
+    connection = await connect(path)
     try:
         version = await _our_version(connection, path, empty_is_ours=True)
-        await connection.execute("PRAGMA journal_mode = WAL")
+        ((mode,),) = await connection.execute_fetchall("PRAGMA journal_mode = WAL")
+        if mode != "wal":  # some network file systems: readers and writer would block each other
+            raise StoreUnusable(f"{path} cannot use a write-ahead log there; put it on a local disk")
         await connection.execute("PRAGMA synchronous = FULL")  # an acknowledgement is a promise (decision 0004)
         await connection.execute("PRAGMA cache_size = -65536")  # 64 MiB: the inner pages of indexes at 10M events
         await _migrate(connection, version)
+        await _check_schema(connection, path)
     except BaseException as exc:
         await connection.close()
-        if isinstance(exc, sqlite3.Error):
+        if isinstance(exc, DRIVER_ERRORS):
             raise translate(exc) from exc
         raise
     return connection
@@ -71,13 +89,16 @@ async def open_reader(path: Path) -> aiosqlite.Connection:
     """Open an existing database of ours for reading only."""
     if not path.exists():
         raise StoreUnusable(f"{path} does not exist")
-    connection = await aiosqlite.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+    connection = await connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
-        await _our_version(connection, path, empty_is_ours=False)
+        version, newest = await _our_version(connection, path, empty_is_ours=False), len(_migrations())
+        if version < newest:
+            raise StoreUnusable(f"{path} has an older schema ({version} of {newest}); start a relay on it once")
+        await _check_schema(connection, path)
         await connection.execute("PRAGMA cache_size = -16384")  # 16 MiB; the operating system caches the rest
     except BaseException as exc:
         await connection.close()
-        if isinstance(exc, sqlite3.Error):
+        if isinstance(exc, DRIVER_ERRORS):
             raise translate(exc) from exc
         raise
     return connection
@@ -89,20 +110,37 @@ async def _our_version(connection: aiosqlite.Connection, path: Path, *, empty_is
         ((application,),) = await connection.execute_fetchall("PRAGMA application_id")
         ((version,),) = await connection.execute_fetchall("PRAGMA user_version")
         ((tables,),) = await connection.execute_fetchall("SELECT count(*) FROM sqlite_master")
-    except sqlite3.DatabaseError as exc:
+    except DRIVER_ERRORS as exc:
         if getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
             raise StoreUnusable(f"{path} is not an SQLite database") from exc
-        if getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
-            raise StoreDamaged(f"{path} is damaged: {exc}") from exc
         raise
-    if not tables and empty_is_ours:
-        return 0
+    if not tables:
+        if empty_is_ours and path.stat().st_size <= _ONE_PAGE:
+            return 0
+        if application == APPLICATION_ID:
+            raise StoreDamaged(f"{path} has lost its tables; restore a backup")  # and it is not made anew over them
     if application != APPLICATION_ID:
         raise StoreUnusable(f"{path} is a database of another program")
     newest = len(_migrations())
     if version > newest:
         raise StoreUnusable(f"{path} was written by a newer version (schema {version}, this one knows {newest})")
     return int(version)
+
+
+async def _check_schema(connection: aiosqlite.Connection, path: Path) -> None:
+    """Compare the stored definitions: one flipped bit in `PRIMARY KEY` makes a full log look empty."""
+    fresh = sqlite3.connect(":memory:")
+    try:
+        for script in _migrations():
+            fresh.executescript(script)
+        expected = set(fresh.execute(_DEFINITIONS))
+    finally:
+        fresh.close()
+    if not expected <= set(await connection.execute_fetchall(_DEFINITIONS)):  # more do no harm, as ANALYZE makes
+        raise StoreDamaged(f"{path} no longer has the tables that were made in it; restore a backup")
+
+
+_DEFINITIONS = "SELECT CAST(name AS BLOB), CAST(sql AS BLOB) FROM sqlite_master"
 
 
 async def _migrate(connection: aiosqlite.Connection, version: int) -> None:

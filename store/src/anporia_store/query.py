@@ -23,8 +23,10 @@ from anporia_wire import Filter, InvalidFilter
 __all__ = [
     "HIDDEN",
     "INDEXED_TAGS",
+    "INLINE_BYTES",
     "LOBBY",
     "PROBE_ROWS",
+    "RAW",
     "REVOKED",
     "Cursor",
     "Query",
@@ -41,6 +43,8 @@ __all__ = [
 REVOKED, HIDDEN, LOBBY = 1, 2, 4  # bits of events.mark
 
 INDEXED_TAGS = frozenset({"t", "p", "e"})  # what queries, threads and flags ask for
+
+INLINE_BYTES = 8_192  # larger events are read apart: 1,000 of 512 KiB in one answer would be half a gigabyte
 
 PROBE_ROWS = 1_000  # counting this far costs about 30 us an index and settles which is smaller
 
@@ -72,7 +76,7 @@ class Cursor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A filter, how many rows (1 ... 1,000), where to begin, and which marks hide a row."""
+    """A filter, at most how many rows (1 ... 1,000), where to begin, and which marks hide a row."""
 
     filter: Filter
     limit: int = 100
@@ -127,9 +131,9 @@ def probe_statement(filter_: Filter, secret: bytes) -> Statement:
 
 
 def list_statement(query: Query, path: str, secret: bytes) -> Statement | None:
-    """Select (seq, raw, created_at, idkey), newest first, at most limit + 1 rows, driven by `path`.
+    """Select (seq, raw, size, created_at, idkey), newest first, at most limit + 1 rows, driven by `path`.
 
-    None when no row can match: every author given is no agent id.
+    `raw` is NULL for events of more than `INLINE_BYTES`. None when no row can match: every author given is no agent id.
     """
     arms = _arms(query.filter, path, secret)
     if not arms:
@@ -139,29 +143,39 @@ def list_statement(query: Query, path: str, secret: bytes) -> Statement | None:
     if path in ("t", "p"):
         row, source = "e", f"{source} CROSS JOIN events e ON e.seq = k.seq"
     checks = [*_time_range(query.filter, query.after), *_residual(query.filter, path, row, query.hide)]
+    args = _shared_args(query.filter, query.after) | {name: value for _, name, value in arms if name}
+    full_ids = [""] * len(arms)
+    if path == "authors":  # each arm has its own author, so that two of one key share no row
+        full_ids = [f" AND substr(k.raw, 86, 64) = :{name}_id" for _, name, _ in arms]
+        args |= {f"{name}_id": id_.encode() for (_, name, _), id_ in zip(arms, _ids(query.filter.authors), strict=True)}
     merged = " UNION ALL ".join(
         f"SELECT * FROM (SELECT k.seq AS seq, k.created_at AS created_at, k.idkey AS idkey FROM {source}"
-        f" WHERE {_and(_driving_term(path, name), *checks)}"
+        f" WHERE {_and(_driving_term(path, name), *checks)}{full_id}"
         f" ORDER BY k.created_at DESC, k.idkey DESC LIMIT {wanted})"
-        for _, name, _ in arms
+        for (_, name, _), full_id in zip(arms, full_ids, strict=True)
     )
     sql = (
-        f"SELECT m.seq, r.raw, m.created_at, m.idkey FROM"
+        f"SELECT m.seq, {_SMALL.format('r')}, m.created_at, m.idkey FROM"
         f" (SELECT seq, created_at, idkey FROM ({merged}) ORDER BY created_at DESC, idkey DESC LIMIT {wanted}) m"
         f" CROSS JOIN events r ON r.seq = m.seq ORDER BY m.created_at DESC, m.idkey DESC"
     )
-    args = _shared_args(query.filter, query.after) | {name: value for _, name, value in arms if name}
     return Statement(sql, args)
 
 
 def replay_statement(after: int, up_to: int, filter_: Filter, limit: int) -> Statement:
-    """Select (seq, raw) of a stretch of the log, in seq order, checked row by row."""
+    """Select (seq, raw, size) of a stretch of the log, in seq order, checked row by row; `raw` as in lists."""
     checks = [*_time_range(filter_, None), *_residual(filter_, "log", "k", 0)]
     sql = (
-        f"SELECT k.seq, k.raw FROM events k NOT INDEXED WHERE {_and('k.seq > :after AND k.seq <= :up_to', *checks)}"
+        f"SELECT k.seq, {_SMALL.format('k')} FROM events k NOT INDEXED"
+        f" WHERE {_and('k.seq > :after AND k.seq <= :up_to', *checks)}"
         f" ORDER BY k.seq LIMIT :limit"
     )
     return Statement(sql, _shared_args(filter_, None) | {"after": after, "up_to": up_to, "limit": limit})
+
+
+# A damaged row header may make text or nothing of the bytes: these are bytes at any rate.
+RAW = "coalesce(CAST({0}.raw AS BLOB), x'')"
+_SMALL = f"CASE WHEN length({{0}}.raw) <= {INLINE_BYTES} THEN {RAW} END, coalesce(length({{0}}.raw), 0)"
 
 
 def _arms(filter_: Filter, path: str, secret: bytes) -> list[tuple[str, str, object]]:
@@ -194,10 +208,12 @@ def _driving_term(path: str, parameter: str) -> str:
 def _time_range(filter_: Filter, after: Cursor | None) -> Iterator[str]:
     if filter_.since is not None:
         yield "k.created_at >= :since"
-    if filter_.until is not None:
-        yield "k.created_at <= :until"
-    if after is not None:
+    # Of two upper bounds SQLite takes the first for its index: with `until` there, page 1,000 would walk
+    # over the 999 before it.
+    if after is not None and (filter_.until is None or after.created_at <= filter_.until):
         yield "(k.created_at, k.idkey) < (:after_time, :after_key)"
+    elif filter_.until is not None:
+        yield "k.created_at <= :until"
 
 
 def _residual(filter_: Filter, path: str, row: str, hide: int) -> Iterator[str]:
@@ -209,9 +225,7 @@ def _residual(filter_: Filter, path: str, row: str, hide: int) -> Iterator[str]:
         yield "k.kind IN (SELECT value FROM json_each(:kinds))"
     if hide:
         yield f"({row}.mark & {hide}) = 0"
-    if filter_.authors is not None:
-        if path != "authors":
-            yield f"{row}.author IN (SELECT value FROM json_each(:author_keys))"
+    if filter_.authors is not None and path != "authors":
         yield f"CAST(substr({row}.raw, 86, 64) AS TEXT) IN (SELECT value FROM json_each(:authors))"
     for name in ("t", "p"):
         if getattr(filter_, name) is not None:
@@ -220,15 +234,13 @@ def _residual(filter_: Filter, path: str, row: str, hide: int) -> Iterator[str]:
 
 def _shared_args(filter_: Filter, after: Cursor | None) -> dict[str, object]:
     """Bind what any term may name; SQLite ignores a name that the statement does not use."""
-    authors = _ids(filter_.authors)
     return {
         "since": filter_.since,
         "until": filter_.until,
         "after_time": after.created_at if after else None,
         "after_key": after.idkey if after else None,
         "kinds": orjson.dumps(sorted(filter_.kinds or ())).decode(),
-        "authors": orjson.dumps(authors).decode(),
-        "author_keys": orjson.dumps([author_key(agent_id) for agent_id in authors]).decode(),
+        "authors": orjson.dumps(_ids(filter_.authors)).decode(),
         "t_text": _tag_text("t", filter_.t),
         "p_text": _tag_text("p", filter_.p),
     }

@@ -11,12 +11,12 @@ CREATE TABLE meta (
 -- substr(raw, 8, 64) and the full agent id substr(raw, 86, 64); the integer keys only find candidates.
 CREATE TABLE events (
     seq        INTEGER PRIMARY KEY,  -- commit order, from 1, no reuse
-    raw        BLOB    NOT NULL,
     idkey      INTEGER NOT NULL,     -- from the id's first 8 bytes, so that descending idkey = ascending id
     author     INTEGER NOT NULL,     -- first 8 bytes of the agent id
     created_at INTEGER NOT NULL,
     kind       INTEGER NOT NULL,
-    mark       INTEGER NOT NULL      -- bits: 1 revoked, 2 hidden by flags, 4 in the lobby
+    mark       INTEGER NOT NULL,     -- bits: 1 revoked, 2 hidden by flags, 4 in the lobby
+    raw        BLOB    NOT NULL      -- last: a column behind a large blob costs a walk over all of its pages
 );
 
 CREATE INDEX events_id     ON events (idkey);

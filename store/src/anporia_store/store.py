@@ -41,7 +41,10 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Serialised events, newest first, and where the next page begins (None on the last)."""
+    """Serialised events, newest first, and where the next page begins (None on the last).
+
+    `next` alone says whether there is more: damaged or very large events make a page shorter than asked for.
+    """
 
     rows: list[bytes]
     next: Cursor | None

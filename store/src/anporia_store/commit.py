@@ -1,0 +1,245 @@
+"""Group commit: while one transaction is on its way to disk, the next batch gathers behind it.
+
+An append waits for the transaction that carries it, so the cost of a sync is shared by all that wait
+(docs/performance.md). There is one writer; the order of its commits is the order of the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import aiosqlite
+import orjson
+
+from anporia_wire import Event, kinds
+
+from . import query as q
+from .errors import DRIVER_ERRORS, StoreError, translate
+from .reader import is_hex
+from .store import Appended, Committed
+
+if TYPE_CHECKING:
+    from .sqlite import SqliteStore
+
+__all__ = ["MARKS", "GroupCommit"]
+
+MAX_BATCH = 1_000  # rows a transaction: beyond it the time to commit grows faster than the gain
+FLAGS_TO_HIDE = 3  # distinct agents (WIRE section 9)
+
+
+@dataclass(slots=True)
+class _Submission:
+    events: Sequence[Event]
+    done: asyncio.Future[list[Appended]]
+
+
+class GroupCommit:
+    """The writing half of a store: moves its `last_seq` and `writable`, calls its listeners."""
+
+    def __init__(self, store: SqliteStore, connection: aiosqlite.Connection) -> None:
+        self._store = store
+        self._connection = connection
+        self._waiting: list[_Submission] = []
+        self._in_flight: dict[str, tuple[_Submission, Event]] = {}  # by event id; the newest submission of it
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task = asyncio.create_task(self._write_forever(), name="store-writer")
+
+    async def close(self) -> None:
+        """Commit what is queued."""
+        self._closing = True
+        self._wake.set()
+        await asyncio.wait([self._task])  # whatever ended it, those who waited for it have been told
+
+    @property
+    def queued(self) -> int:
+        """How many events wait for a transaction."""
+        return sum(len(submission.events) for submission in self._waiting)
+
+    def on_the_way(self, event_id: str) -> Event | None:
+        """Give an event that is queued or being committed."""
+        _, event = self._in_flight.get(event_id, (None, None))
+        return event
+
+    async def append(self, events: Sequence[Event]) -> list[Appended]:
+        """Keep events, in order; see `Store.append`. Known ids are answered with their first place."""
+        if self._closing:
+            raise StoreError("the store is closed for writing")
+        submission = _Submission(tuple(events), asyncio.get_running_loop().create_future())
+        self._waiting.append(submission)
+        for event in submission.events:
+            self._in_flight[event.id] = (submission, event)
+        self._wake.set()
+        return await submission.done
+
+    async def _write_forever(self) -> None:
+        try:
+            while not (self._closing and not self._waiting):
+                if not self._waiting:
+                    self._wake.clear()
+                    await self._wake.wait()
+                    continue
+                await self._write_batch(self._take())
+        finally:  # also when cancelled: nobody may wait for a writer that is gone
+            self._closing = True
+            self._refuse(self._waiting, StoreError("the store was closed before the event was kept"))
+            self._waiting = []
+
+    def _take(self) -> list[_Submission]:
+        """Take submissions up to `MAX_BATCH` events; one larger than that goes alone, never split."""
+        taken, size = 0, 0
+        for submission in self._waiting:
+            size += len(submission.events)
+            if taken and size > MAX_BATCH:
+                break
+            taken += 1
+        batch, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        return batch
+
+    async def _write_batch(self, batch: list[_Submission]) -> None:
+        unique: dict[str, Event] = {}
+        for submission in batch:
+            for event in submission.events:
+                unique.setdefault(event.id, event)  # of two signatures over one id the first is kept
+        started = time.perf_counter()
+        try:
+            known, committed = await self._transact(list(unique.values()))
+        except BaseException as exc:
+            with contextlib.suppress(sqlite3.Error):  # after FULL, SQLite has often rolled back by itself
+                await self._connection.rollback()
+            if isinstance(exc, DRIVER_ERRORS):
+                self._store.writable = False
+                self._refuse(batch, translate(exc))
+            else:
+                self._refuse(batch, StoreError(f"{type(exc).__name__}: {exc}"))
+            if not isinstance(exc, Exception):
+                raise
+            return
+        self._settle(batch)
+        if committed:  # known events alone prove nothing about the disk
+            self._store.writable = True
+            self._store.last_seq = committed[-1].seq
+            self._tell(self._store.on_commit, committed)
+        self._tell(self._store.on_transaction, len(unique), time.perf_counter() - started)
+        fresh = {item.event.id: item.seq for item in committed}
+        for submission in batch:
+            if submission.done.done():  # its caller went away; the events are kept all the same
+                continue
+            answers = []
+            for event in submission.events:
+                seq = fresh.pop(event.id, None)
+                answers.append(Appended(seq, True) if seq else Appended(known[event.id], False))
+                known.setdefault(event.id, answers[-1].seq)
+            submission.done.set_result(answers)
+
+    def _refuse(self, batch: list[_Submission], failure: StoreError) -> None:
+        self._settle(batch)
+        for submission in batch:
+            if not submission.done.done():
+                submission.done.set_exception(failure)
+
+    def _settle(self, batch: list[_Submission]) -> None:
+        """Take a batch's events out of the flight, except those that wait once more in a later one."""
+        for submission in batch:
+            for event in submission.events:
+                if event.id in self._in_flight and self._in_flight[event.id][0] is submission:
+                    del self._in_flight[event.id]
+
+    def _tell(self, listener: Callable[..., None], *what: object) -> None:
+        """Call a listener; its error is reported, but must keep neither acknowledgements nor the writer back."""
+        try:
+            listener(*what)
+        except Exception as exc:
+            context = {"message": f"a listener of the store failed: {listener!r}", "exception": exc}
+            asyncio.get_running_loop().call_exception_handler(context)
+
+    async def _transact(self, events: list[Event]) -> tuple[dict[str, int], list[Committed]]:
+        """Write one batch; gives the seq of ids that were there already, and what is new."""
+        known, damaged, touched = await self._already_stored(events)
+        committed, rows, tags = [], [], []
+        revocations: list[tuple[str, str, int]] = []
+        flags: list[tuple[str, str, int]] = []
+        last = self._store.last_seq
+        for event in events:
+            if event.id in known and event.id not in damaged:
+                continue
+            serialised = event.to_json()
+            if event.id in damaged:  # an acknowledgement says that the event is here whole: mend its row
+                seq = known[event.id]
+                touched.add(event.id)
+            else:
+                seq = last = last + 1
+                committed.append(Committed(seq, event, serialised))
+            idkey = q.id_key(event.id)
+            mark = q.LOBBY if kinds.LOBBY in event.tag_values("t") else 0
+            rows.append((seq, idkey, q.author_key(event.agent_id), event.created_at, event.kind, mark, serialised))
+            tags += [(key, event.created_at, idkey, seq, event.kind) for key in self._store.tag_keys(event)]
+            if event.kind in (kinds.FLAG, kinds.REVOKE):
+                says = [(value, event.agent_id, seq) for value in set(event.tag_values("e")) if is_hex(value)]
+                (flags if event.kind == kinds.FLAG else revocations).extend(says)
+                touched.update(target for target, _, _ in says)
+        if not rows:
+            return known, []
+        write = self._connection.executemany
+        if damaged:
+            await write("DELETE FROM events WHERE seq = ?", [(known[id_],) for id_ in damaged])
+        await write("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        if tags:
+            await write("INSERT OR IGNORE INTO tags VALUES (?, ?, ?, ?, ?)", tags)
+        if revocations:
+            await write("INSERT OR IGNORE INTO revocations VALUES (?, ?, ?)", revocations)
+        if flags:
+            await write("INSERT OR IGNORE INTO flags VALUES (?, ?, ?)", flags)
+        if touched:
+            await write(_REMARK, [{"id": t, "idkey": q.id_key(t), "raw_id": t.encode()} for t in touched])
+        await self._connection.commit()
+        return known, committed
+
+    async def _already_stored(self, events: list[Event]) -> tuple[dict[str, int], set[str], set[str]]:
+        """Find which ids are stored, which of them no longer whole, and which a kind 9 or 7 awaits."""
+        ids = {event.id.encode(): event.id for event in events}
+        found = await self._connection.execute_fetchall(
+            _KNOWN_OR_AWAITED,
+            {
+                "keys": orjson.dumps([q.id_key(id_) for id_ in ids.values()]).decode(),
+                "ids": orjson.dumps(list(ids.values())).decode(),
+            },
+        )
+        known, damaged, awaited = {}, set(), set()
+        for seq, id_, raw in found:
+            if not seq:
+                awaited.add(id_)
+            elif id_ in ids:
+                known[ids[id_]] = seq
+                if not self._store.is_whole(seq, raw):
+                    damaged.add(ids[id_])
+        return known, damaged, awaited
+
+
+_KNOWN_OR_AWAITED = f"""
+    SELECT e.seq, CAST(substr(e.raw, 8, 64) AS BLOB), {q.RAW.format("e")}
+        FROM json_each(:keys) j CROSS JOIN events e ON e.idkey = j.value
+    UNION ALL SELECT 0, j.value, NULL FROM json_each(:ids) j
+        WHERE EXISTS (SELECT 1 FROM revocations WHERE target = j.value)
+        OR EXISTS (SELECT 1 FROM flags WHERE target = j.value)
+"""
+
+# The mark is a pure function of the stored events, so the order in which they came does not matter.
+# Kind 7 is never hidden (WIRE section 9).
+MARKS = f"""
+    CASE WHEN EXISTS (SELECT 1 FROM revocations r
+                      WHERE r.target = {{id}} AND r.agent = CAST(substr(events.raw, 86, 64) AS TEXT))
+         THEN {q.REVOKED} ELSE 0 END
+    | CASE WHEN kind <> 7 AND (SELECT count(DISTINCT agent) FROM flags WHERE target = {{id}}) >= {FLAGS_TO_HIDE}
+           THEN {q.HIDDEN} ELSE 0 END
+"""
+_REMARK = f"""
+    UPDATE events SET mark = (mark & {q.LOBBY}) | {MARKS.format(id=":id")}
+    WHERE idkey = :idkey AND substr(raw, 8, 64) = :raw_id
+"""

@@ -1,0 +1,215 @@
+"""Reading the log: by id, in pages newest first, in stretches of the log's own order.
+
+Each reading connection has a thread of its own; a row is re-hashed before it is given to anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+
+import aiosqlite
+import orjson
+
+from anporia_wire import Event, Filter, id_of_serialised
+
+from . import query as q
+from .errors import DRIVER_ERRORS, StoreDamaged, StoreError, translate
+from .store import Page, Replay, Stored
+
+__all__ = ["Reader", "is_hex", "must_ascend"]
+
+REPLAY_WINDOW = 20_000  # rows looked at in one statement of a replay: some 20 ms, then others have a turn
+QUERY_SECONDS = 2.0  # a read that runs longer is stopped; the slowest honest one measured takes 0.05 s
+PAGE_BYTES = 8 * 1024 * 1024  # of events in one answer; 1,000 of usual size have 0.5 MB
+
+
+class Reader:
+    """The reading half of a store."""
+
+    def __init__(self, path: Path, readers: list[aiosqlite.Connection]) -> None:
+        self.path = path
+        self.database_id = ""
+        self.first_seq = 1
+        self.last_seq = 0
+        self.on_damage: Callable[[int], None] = lambda _seq: None
+        self._secret = b""
+        self._closing = False
+        self._all_readers = readers
+        self._readers: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
+        for reader in readers:
+            self._readers.put_nowait(reader)
+
+    async def _load(self) -> None:
+        rows = await self._fetch("SELECT CAST(name AS BLOB), CAST(value AS BLOB) FROM meta", ())
+        meta = {row[0]: row[1] for row in rows}
+        try:
+            self.database_id = meta[b"database_id"].decode("ascii")
+            self._secret = bytes(meta[b"tag_secret"])
+        except (KeyError, AttributeError, TypeError, UnicodeDecodeError):
+            raise StoreDamaged(f"{self.path} has lost its own id or secret; restore a backup") from None
+        ((first, last),) = await self._fetch("SELECT coalesce(min(seq), 1), coalesce(max(seq), 0) FROM events", ())
+        self.first_seq, self.last_seq = first, last
+
+    async def _close_readers(self) -> None:
+        while self._all_readers:  # each once it is free; new reads are refused by now
+            reader = await self._readers.get()
+            self._all_readers.remove(reader)
+            await reader.close()
+
+    def tag_keys(self, event: Event) -> set[int]:
+        """Give the integer keys under which this database finds the event by its tags."""
+        pairs = {(tag[0], tag[1]) for tag in event.tags if len(tag) > 1 and tag[0] in q.INDEXED_TAGS}
+        return {q.tag_key(self._secret, name, value) for name, value in pairs}
+
+    @contextlib.asynccontextmanager
+    async def _reader(self) -> AsyncIterator[aiosqlite.Connection]:
+        if self._closing:
+            raise StoreError("the store is closed")
+        reader = await self._readers.get()
+        deadline = math.inf
+        try:
+            # The handler runs every 20,000 steps of SQLite's machine, about once a millisecond.
+            await reader.set_progress_handler(lambda: time.monotonic() > deadline, 20_000)
+            deadline = time.monotonic() + QUERY_SECONDS
+            yield reader
+        except DRIVER_ERRORS as exc:
+            raise translate(exc) from exc
+        finally:
+            # When the caller was cancelled its query goes on in the reader's thread: end it, for whoever is next.
+            deadline = 0.0
+            self._readers.put_nowait(reader)
+
+    async def _fetch(self, sql: str, args: Mapping[str, object] | Sequence[object]) -> list[sqlite3.Row]:
+        async with self._reader() as reader:
+            return list(await reader.execute_fetchall(sql, args))
+
+    async def get(self, event_id: str) -> Stored | None:
+        """Read one event; see `Store.get`."""
+        if not is_hex(event_id):
+            return None
+        rows = await self._fetch(_BY_ID, (q.id_key(event_id), event_id.encode()))
+        if not rows:
+            return None
+        seq, raw, mark = rows[0]
+        self._must_be_whole(seq, raw)
+        return Stored(seq, raw, mark)
+
+    async def query(self, query: q.Query) -> Page:
+        """Read a page; see `Store.query`. Raises `QueryTooExpensive`."""
+        path = await self._choose_path(query.filter)
+        statement = q.list_statement(query, path, self._secret)
+        if statement is None:
+            return Page([], None)
+        rows = await self._fetch(statement.sql, statement.args)
+        events = await self._within_page_bytes(rows[: query.limit])
+        whole = [raw for seq, raw in events if self.is_whole(seq, raw)]
+        more = len(events) < len(rows)
+        return Page(whole, q.Cursor(*rows[len(events) - 1][3:]) if more else None)
+
+    async def _choose_path(self, filter_: Filter) -> str:
+        paths = q.paths(filter_)
+        if len(paths) == 1:
+            return paths[0]
+        probe = q.probe_statement(filter_, self._secret)
+        (counts,) = await self._fetch(probe.sql, probe.args)
+        return min(zip(counts, range(len(paths)), paths, strict=True))[2]
+
+    async def replay(self, after: int, filter_: Filter, limit: int) -> Replay:
+        """Read a stretch of the log; see `Store.replay`. Raises `StoreDamaged` rather than leave a gap."""
+        part = await self._stretch(after, filter_, limit, REPLAY_WINDOW)
+        for seq, raw in part.rows:
+            self._must_be_whole(seq, raw)
+        return part
+
+    async def salvage(self, after: int, filter_: Filter, limit: int) -> Replay:
+        """Read a stretch of the log as `replay` does, leaving damaged and unreadable rows out."""
+        window = max(1, min(REPLAY_WINDOW, self.last_seq - after))
+        while True:
+            try:
+                part = await self._stretch(after, filter_, min(limit, window), window)
+            except StoreDamaged:  # a page of the file: go on with ever less until it stands alone
+                if window > 1:
+                    window //= 2
+                    continue
+                self.on_damage(after + 1)
+                return Replay([], after + 1)
+            return Replay([(seq, raw) for seq, raw in part.rows if self.is_whole(seq, raw)], part.complete_to)
+
+    async def _stretch(self, after: int, filter_: Filter, limit: int, window: int) -> Replay:
+        up_to = min(after + window, self.last_seq)
+        statement = q.replay_statement(after, up_to, filter_, limit)
+        rows = await self._fetch(statement.sql, statement.args)
+        must_ascend(after, rows)
+        events = await self._within_page_bytes(rows)
+        cut = len(rows) == limit or len(events) < len(rows)
+        return Replay(events, events[-1][0] if cut else up_to)
+
+    async def _within_page_bytes(self, rows: Sequence[sqlite3.Row]) -> list[tuple[int, bytes]]:
+        """Give (seq, raw) of the first rows, up to `PAGE_BYTES` but at least one; reads the large ones."""
+        total = count = 0
+        for _, _, size, *_ in rows:
+            total += size
+            if count and total > PAGE_BYTES:
+                break
+            count += 1
+        missing = [seq for seq, raw, *_ in rows[:count] if raw is None]
+        large: dict[int, bytes] = {}
+        if missing:
+            found = await self._fetch(_BY_SEQ, (orjson.dumps(missing).decode(),))
+            large = {row[0]: row[1] for row in found}
+        return [(seq, large.get(seq, b"") if raw is None else raw) for seq, raw, *_ in rows[:count]]
+
+    async def revocation(self, event_id: str) -> bytes | None:
+        """Give the revoking event; see `Store.revocation`."""
+        rows = await self._fetch(_REVOCATION, (q.id_key(event_id), event_id.encode(), event_id))
+        return next((raw for seq, raw in rows if self.is_whole(seq, raw)), None)
+
+    async def flags(self, event_id: str) -> list[bytes]:
+        """Give the flags on an event; see `Store.flags`."""
+        return [raw for seq, raw in await self._fetch(_FLAGS, (event_id,)) if self.is_whole(seq, raw)]
+
+    def is_whole(self, seq: int, raw: bytes) -> bool:
+        if id_of_serialised(raw) is not None:
+            return True
+        self.on_damage(seq)
+        return False
+
+    def _must_be_whole(self, seq: int, raw: bytes) -> None:
+        if not self.is_whole(seq, raw):
+            raise StoreDamaged(f"row {seq} no longer hashes to its id; `anporia-relay verify` names all such rows")
+
+
+def must_ascend(after: int, rows: Sequence[sqlite3.Row]) -> None:
+    """Hold the seq of rows, their first column, in order: SQLite trusts a damaged page's. Raises `StoreDamaged`."""
+    if any(later[0] <= earlier for earlier, later in zip([after, *(row[0] for row in rows)], rows, strict=False)):
+        raise StoreDamaged(f"the database file is damaged (rows after {after} are out of order)")
+
+
+def is_hex(text: str) -> bool:
+    return len(text) == 64 and all(c in "0123456789abcdef" for c in text)
+
+
+_BY_ID = f"""
+    SELECT seq, {q.RAW.format("events")}, coalesce(CAST(mark AS INTEGER), 0)
+    FROM events WHERE idkey = ? AND substr(raw, 8, 64) = ?
+"""
+
+_BY_SEQ = f"SELECT e.seq, {q.RAW.format('e')} FROM json_each(?) j CROSS JOIN events e ON e.seq = j.value"
+
+_REVOCATION = f"""
+    SELECT k.seq, {q.RAW.format("k")} FROM events e
+    CROSS JOIN revocations r ON r.agent = CAST(substr(e.raw, 86, 64) AS TEXT)
+    CROSS JOIN events k ON k.seq = r.seq
+    WHERE e.idkey = ? AND substr(e.raw, 8, 64) = ? AND r.target = ? ORDER BY r.seq
+"""
+
+_FLAGS = f"""
+    SELECT k.seq, {q.RAW.format("k")} FROM flags f CROSS JOIN events k ON k.seq = f.seq
+    WHERE f.target = ? ORDER BY k.created_at DESC, k.idkey DESC
+"""
