@@ -291,7 +291,7 @@ async def test_targets_that_are_on_their_way_to_disk(tmp_path: Path) -> None:
         revokes = [sign("", kinds.REVOKE, ["e", post.id]) for post in posts]
         first = asyncio.gather(*(b.judge(post) for post in posts))
         await asyncio.sleep(0)
-        while not all([await b.store.author_and_kind(post.id) for post in posts]):
+        while not all([await b.store.author_and_kind(post.id) for post in posts]):  # noqa: ASYNC110  # no event tells
             await asyncio.sleep(0)
         answers = [said(v) for (v,) in await asyncio.gather(*(b.judge(revoke) for revoke in revokes))]
         assert [said(v) for (v,) in await first] == ["new"] * 50
