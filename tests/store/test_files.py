@@ -21,13 +21,12 @@ from anporia_store import (
     StoreBusy,
     StoreDamaged,
     StoreError,
-    StoreFull,
     StoreUnusable,
     audit,
     files,
 )
 from anporia_wire import Filter, id_of_serialised
-from tests.store.samples import event, newest_first, some
+from tests.store.samples import event, some
 from tests.wire.samples import NOW, signed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -333,13 +332,11 @@ async def test_random_damage(path: Path, counts: Callable[..., int]) -> None:
             case 2:  # a whole sector
                 start = draw.randrange(len(intact) // 512) * 512
                 places = list(range(start, start + 512))
-            case _:  # the header of the file
-                places = [draw.randrange(100)]
+            case _:  # the file's header and the tables' definitions
+                places = [draw.randrange(draw.choice([100, 4_096]))]
         for place in places:
             damaged[place] ^= draw.randrange(1, 256)
-        path.write_bytes(damaged)
-        for side in ("-wal", "-shm"):
-            path.with_name(path.name + side).unlink(missing_ok=True)
+        write_alone(path, damaged)
         try:
             store = await SqliteStore.open(path, write=number % 2 == 0)
         except StoreError:
@@ -374,14 +371,50 @@ async def test_random_damage(path: Path, counts: Callable[..., int]) -> None:
     assert min(outcomes.values()) > 0, outcomes  # each of the three ways was really taken
 
 
+def write_alone(path: Path, content: bytes | bytearray) -> None:
+    path.write_bytes(content)
+    for side in ("-wal", "-shm"):
+        path.with_name(path.name + side).unlink(missing_ok=True)
+
+
+def the_only(content: bytearray, text: bytes) -> int:
+    assert content.count(text) == 1
+    return content.index(text)
+
+
+@pytest.mark.parametrize("write", [True, False])
+async def test_damaged_definitions(path: Path, write: bool) -> None:
+    """`seq` without its key is a column that was never stored: the log would look empty, and begin anew at 1."""
+    await make(path)
+    content = bytearray(path.read_bytes())
+    content[the_only(content, b"seq        INTEGER PRIMARY KEY") + 21] ^= 2
+    write_alone(path, content)
+    await refused(path, StoreDamaged, write=write)
+
+
+@pytest.mark.parametrize("write", [True, False])
+async def test_a_store_without_tables_is_not_made_anew(path: Path, write: bool) -> None:
+    await make(path, 300)
+    content = bytearray(path.read_bytes())
+    content[103:105] = b"\0\0"  # no cells on the page that lists the tables
+    write_alone(path, content)
+    await refused(path, StoreDamaged, write=write)
+
+
+async def test_statistics_do_no_harm(path: Path) -> None:
+    await make(path)
+    with closing(sqlite3.connect(path)) as plain, plain:
+        plain.execute("ANALYZE")
+        plain.execute("CREATE INDEX mine ON events (kind, seq)")
+    await make(path)
+
+
 async def test_a_truncated_file(path: Path) -> None:
     await make(path, 300)
     intact = path.read_bytes()
     ids = {e.id for e in some(300)}
     for size in (100, 512, 4_096, len(intact) // 2, len(intact) - 4_096):
-        path.write_bytes(intact[:size])
-        for side in ("-wal", "-shm"):
-            path.with_name(path.name + side).unlink(missing_ok=True)
+        write_alone(path, intact[:size])
         try:
             store = await SqliteStore.open(path, write=False)
         except StoreError as exc:
@@ -431,8 +464,3 @@ async def test_salvage_goes_round_a_page_that_cannot_be_read(path: Path) -> None
 
 def has_dbstat(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute("SELECT count(*) FROM pragma_module_list WHERE name = 'dbstat'").fetchone()[0])
-
-
-def test_errors_that_stand_for_others() -> None:
-    assert issubclass(StoreFull, StoreError)
-    assert newest_first([]) == []

@@ -734,6 +734,31 @@ async def test_a_backup_while_writing(store: SqliteStore, tmp_path: Path) -> Non
     await copy.close()
 
 
+async def test_a_backup_does_not_begin_anew_at_each_commit(store: SqliteStore, tmp_path: Path) -> None:
+    """SQLite starts a copy over when its source changes, so a busy relay's would never end."""
+    await store.append([event(1, "x" * 60_000 + f"{n}") for n in range(150)])
+    steps: list[int] = []
+    begun, appended = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def progress(left: int, _total: int) -> None:
+        steps.append(left)
+        if len(steps) == 1:
+            loop.call_soon_threadsafe(begun.set)
+            assert appended.wait(20)
+
+    copying = asyncio.create_task(store.backup(tmp_path / "copy.db", progress))
+    await asyncio.wait_for(begun.wait(), 20)
+    await store.append(some(20))
+    appended.set()
+    await copying
+    assert len(steps) == len(set(steps)) > 2
+    assert steps == sorted(steps, reverse=True)
+    copy = await SqliteStore.open(tmp_path / "copy.db", write=False)
+    assert copy.last_seq == 150
+    await copy.close()
+
+
 async def test_a_backup_that_goes_wrong(store: SqliteStore, tmp_path: Path) -> None:
     await store.append(some(100))
     with pytest.raises(StoreError):
