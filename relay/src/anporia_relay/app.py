@@ -1,13 +1,12 @@
-"""The composition root: builds a relay from a configuration and answers ASGI. Decides nothing else."""
+"""The composition root: builds a relay from a configuration and gives every request its one answer."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
 
 from anporia_store import Committed, SqliteStore
 from anporia_wire import AnporiaError
@@ -199,9 +198,6 @@ async def _send_stream(response: Streaming, headers: list[tuple[bytes, bytes]], 
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await response.run(write)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-_Asgi = Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]
 
 
 async def every_second(*ticks: Callable[[], None]) -> None:

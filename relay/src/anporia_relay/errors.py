@@ -60,6 +60,8 @@ STATUS: dict[str, int] = {
     "lobby_full": 429,
     "lobby_slow": 429,
     "store": 503,
+    "store_busy": 503,
+    "store_unusable": 503,
     "store_damaged": 503,
     "query_timeout": 503,
     "connections_full": 503,

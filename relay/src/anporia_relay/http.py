@@ -217,7 +217,7 @@ def integer(params: Mapping[str, str], name: str, low: int, high: int, default: 
     else:
         kind = "int_parsing"
     msg = f"must be an integer from {low} to {high}"
-    raise InvalidFilter([{"type": kind, "loc": ["query", name], "msg": msg, "input": text[:64]}])
+    raise InvalidFilter.of(kind, name, msg, text)
 
 
 def decimal(params: Mapping[str, str], name: str, low: float, high: float) -> float | None:
@@ -232,7 +232,7 @@ def decimal(params: Mapping[str, str], name: str, low: float, high: float) -> fl
     if low <= value <= high:
         return value
     msg = f"must be a number from {low:g} to {high:g}"
-    raise InvalidFilter([{"type": "float_parsing", "loc": ["query", name], "msg": msg, "input": text[:64]}])
+    raise InvalidFilter.of("float_parsing", name, msg, text)
 
 
 def boolean(params: Mapping[str, str], name: str, *, default: bool = False) -> bool:
@@ -240,7 +240,7 @@ def boolean(params: Mapping[str, str], name: str, *, default: bool = False) -> b
     text = params.get(name, "").lower() or ("true" if default else "false")
     if text not in ("true", "1", "false", "0"):
         msg = "must be true or false"
-        raise InvalidFilter([{"type": "bool_parsing", "loc": ["query", name], "msg": msg, "input": text[:64]}])
+        raise InvalidFilter.of("bool_parsing", name, msg, text)
     return text in ("true", "1")
 
 

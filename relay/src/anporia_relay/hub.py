@@ -99,7 +99,6 @@ class Hub:
         self._all: set[Subscriber] = set()
         self._stopping = False
         self.on_cut: Callable[[], None] = lambda: None
-        self.delivered = 0
 
     def __len__(self) -> int:
         return len(self._all)
@@ -133,7 +132,6 @@ class Hub:
             if not receivers:
                 continue
             data = frame(self._database_id, item.seq, item.serialised)
-            self.delivered += len(receivers)
             for subscriber in receivers:
                 if subscriber._commit != committed[0].seq:
                     subscriber._commit, subscriber._before = committed[0].seq, subscriber.behind

@@ -147,7 +147,7 @@ class Limits:
             _refuse(self._peers.wait(peer.key, now), "rate_peer", detail)
         detail = f"rate limit exceeded ({self._agents.limit}/60s per agent_id)"
         _refuse(self._agents.wait(event.agent_id, now), "rate_agent", detail)
-        if _in_lobby(event) and not peer.loopback:
+        if kinds.in_lobby(event) and not peer.loopback:
             detail = f"network chat capacity reached ({LOBBY_RATE}/60s); retry shortly"
             _refuse(self._lobby.wait("", now), "lobby_full", detail)
             detail = f"posting too fast for the lobby; {LOBBY_BURST} at once, then one in {LOBBY_REFILL_S}s"
@@ -160,14 +160,10 @@ class Limits:
         if not peer.exempt:
             self._peers.hit(peer.key, now)
         self._agents.hit(event.agent_id, now)
-        if _in_lobby(event) and not peer.loopback:
+        if kinds.in_lobby(event) and not peer.loopback:
             self._lobby.hit("", now)
             if not peer.exempt:
                 self._lobby_peers.take(peer.key, now)
-
-
-def _in_lobby(event: Event) -> bool:
-    return any(len(tag) > 1 and tag[0] == "t" and tag[1] == kinds.LOBBY for tag in event.tags)
 
 
 def _refuse(wait: int, code: str, detail: str) -> None:

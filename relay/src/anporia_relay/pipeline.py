@@ -1,7 +1,7 @@
 """READ FIRST: how an event gets in. Everything else in this package serves these few steps.
 
     bytes -> parse -> cheap rules -> budget left? -> signature -> proof, targets -> spend budget
-          -> group commit -> acknowledge; the store then feeds subscribers and views
+          -> group commit, which feeds views and subscribers -> acknowledge
 
 The order is the protocol's (WIRE section 3), with one addition: what has no budget left is refused
 before its signature costs anything. An acknowledgement means the event is on disk.
@@ -12,15 +12,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import cast
 
 from anporia_store import Store
 from anporia_wire import AnporiaError, BadSignature, Event, kinds, pow
 from anporia_wire.events import BAD_SIGNATURE
 
 from .limits import Limits, Peer
-from .policies import POLICIES
+from .policies import POLICIES, Target
 from .verifier import Verifier
 
 __all__ = ["Accepted", "Pipeline", "Verdict"]
@@ -66,62 +68,40 @@ class Pipeline:
         A candidate that already is an error (it did not parse) passes through in its place.
         """
         verdicts: list[Verdict | None] = [c if isinstance(c, AnporiaError) else None for c in candidates]
-        admitted: dict[str, Event] = {}
-        places: list[int] = []
+        kept: list[tuple[int, Event]] = []
         at = 0
         while at < len(candidates):
-            end = at + await self._room(peer)
-            plausible: list[tuple[int, Event]] = []
-            for place in range(at, min(end, len(candidates))):
-                event = candidates[place]
-                if isinstance(event, Event):
-                    try:
-                        self._examine(event, peer)
-                        plausible.append((place, event))
-                    except AnporiaError as exc:
-                        verdicts[place] = exc
-            self._under_way[peer.key] += len(plausible)
+            async with self._room(peer, len(candidates) - at) as room:
+                chunk = [(place, candidates[place]) for place in range(at, at + room)]
+                await self._judge([(place, e) for place, e in chunk if isinstance(e, Event)], peer, kept, verdicts)
+            at += room
+        if kept:
+            await self._keep(kept, verdicts)
+        return cast("list[Verdict]", verdicts)
+
+    async def _judge(
+        self, chunk: list[tuple[int, Event]], peer: Peer, kept: list[tuple[int, Event]], verdicts: list[Verdict | None]
+    ) -> None:
+        """Refuse events in their place or add them to `kept`; beats end here, in memory."""
+        plausible: list[tuple[int, Event]] = []
+        for place, event in chunk:
             try:
-                genuine = await self._verifier.verify([event.signed() for _, event in plausible]) if plausible else ()
-                for (place, event), good in zip(plausible, genuine, strict=True):
-                    try:
-                        await self._admit(event, good, peer, admitted)
-                    except AnporiaError as exc:
-                        verdicts[place] = exc
-                        continue
-                    if event.kind in kinds.NEVER_STORED:
-                        self._on_beat(event)
-                        verdicts[place] = Accepted(event.id, duplicate=False)
-                    else:
-                        admitted.setdefault(event.id, event)
-                        places.append(place)
-            finally:
-                self._release(peer, len(plausible))
-            at = end
-        await self._keep(candidates, places, verdicts)
-        return [verdict for verdict in verdicts if verdict is not None]
-
-    async def _room(self, peer: Peer) -> int:
-        """Give how many signatures may be verified next, at least 1.
-
-        All that is under way for an address may turn out forged, so parallel requests share what is
-        left of its budget, and wait for each other when that is little.
-        """
-        while True:
-            left = self._limits.verifications_left(peer, int(self._steady()))
-            if left is None:
-                return MAX_CHUNK
-            under_way = self._under_way[peer.key]
-            if left > under_way or not under_way:
-                return max(1, min(MAX_CHUNK, left - under_way))
-            await self._released.setdefault(peer.key, asyncio.Event()).wait()
-
-    def _release(self, peer: Peer, count: int) -> None:
-        self._under_way[peer.key] -= count
-        if not self._under_way[peer.key]:
-            del self._under_way[peer.key]
-        if released := self._released.pop(peer.key, None):
-            released.set()
+                self._examine(event, peer)
+                plausible.append((place, event))
+            except AnporiaError as exc:
+                verdicts[place] = exc
+        genuine = await self._verifier.verify([event.signed() for _, event in plausible])
+        for (place, event), good in zip(plausible, genuine, strict=True):
+            try:
+                await self._admit(event, good, peer, kept)
+            except AnporiaError as exc:
+                verdicts[place] = exc
+                continue
+            if event.kind in kinds.NEVER_STORED:
+                self._on_beat(event)
+                verdicts[place] = Accepted(event.id, duplicate=False)
+            else:
+                kept.append((place, event))
 
     def _examine(self, event: Event, peer: Peer) -> None:
         """Check all that needs neither signature nor store."""
@@ -131,34 +111,54 @@ class Pipeline:
         event.check_id()
         self._limits.check(event, peer, int(self._steady()))
 
-    async def _admit(self, event: Event, genuine: bool, peer: Peer, earlier: dict[str, Event]) -> None:
-        """Check what a genuine event still has to fulfil, then spend its budget."""
+    async def _admit(self, event: Event, genuine: bool, peer: Peer, earlier: list[tuple[int, Event]]) -> None:
+        """Check what a genuine event still has to fulfil, and spend its budget."""
         if not genuine:
             self._limits.count_bad(peer, int(self._steady()))
             raise BadSignature(BAD_SIGNATURE)
         pow.check(event)
-        policy = POLICIES.get(event.kind)
-        if policy:
-
-            async def lookup(event_id: str) -> tuple[str, int] | None:
-                target = earlier.get(event_id)  # a batch may hold an event and what refers to it
-                return (target.agent_id, target.kind) if target else await self._store.author_and_kind(event_id)
-
-            await policy(event, lookup)
+        if policy := POLICIES.get(event.kind):
+            policy(event, await self._target(event, earlier))
         self._limits.spend(event, peer, int(self._steady()))
-        kinds.check_credit(event)
+        kinds.check_credit(event)  # last, and after the budget is spent: as published relays have it (WIRE section 3)
 
-    async def _keep(
-        self, candidates: Sequence[Event | AnporiaError], places: list[int], verdicts: list[Verdict | None]
-    ) -> None:
-        events = [event for place in places if isinstance(event := candidates[place], Event)]
-        if not events:
-            return
+    async def _target(self, event: Event, earlier: list[tuple[int, Event]]) -> Target:
+        """Find author and kind of what the first `e` tag names; a batch may hold an event and what refers to it."""
+        id_ = (event.first_tag("e") or "").lower()
+        near = next((e for _, e in earlier if e.id == id_), None)
+        return (near.agent_id, near.kind) if near else await self._store.author_and_kind(id_)
+
+    async def _keep(self, kept: list[tuple[int, Event]], verdicts: list[Verdict | None]) -> None:
+        """Hand the events to the store, all in one transaction, and say so in their places."""
         try:
-            kept = await self._store.append(events)
+            appended = await self._store.append([event for _, event in kept])
         except AnporiaError as exc:
-            for place in places:
+            for place, _ in kept:
                 verdicts[place] = exc
             return
-        for place, event, appended in zip(places, events, kept, strict=True):
-            verdicts[place] = Accepted(event.id, duplicate=not appended.new)
+        for (place, event), one in zip(kept, appended, strict=True):
+            verdicts[place] = Accepted(event.id, duplicate=not one.new)
+
+    @asynccontextmanager
+    async def _room(self, peer: Peer, wanted: int) -> AsyncIterator[int]:
+        """Reserve how many signatures may be verified next, at least 1.
+
+        All that is under way for an address may turn out forged, so parallel requests share what is
+        left of its budget, and wait for each other when that is little.
+        """
+        while True:
+            left = self._limits.verifications_left(peer, int(self._steady()))
+            under_way = self._under_way[peer.key]
+            if left is None or left > under_way or not under_way:
+                break
+            await self._released.setdefault(peer.key, asyncio.Event()).wait()
+        room = min(wanted, MAX_CHUNK if left is None else max(1, min(MAX_CHUNK, left - under_way)))
+        self._under_way[peer.key] += room
+        try:
+            yield room
+        finally:
+            self._under_way[peer.key] -= room
+            if not self._under_way[peer.key]:
+                del self._under_way[peer.key]
+            if released := self._released.pop(peer.key, None):
+                released.set()

@@ -1,4 +1,4 @@
-"""The event log: append with group commit, query, tail, verify, back up. SQLite through aiosqlite."""
+"""The event log: append with group commit, query, replay, audit, back up. SQLite through aiosqlite."""
 
 from .audit import Finding, audit
 from .errors import (

@@ -92,7 +92,7 @@ def _examine(raw: bytes, columns: list[int]) -> Event:
     *keys, mark, marks = columns
     if keys != [q.id_key(event.id), q.author_key(event.agent_id), event.created_at, event.kind]:
         raise RuleBroken("columns_differ", "its index columns differ from the event")
-    if mark != marks | (q.LOBBY if kinds.LOBBY in event.tag_values("t") else 0):
+    if mark != marks | (q.LOBBY if kinds.in_lobby(event) else 0):
         raise RuleBroken("mark_differs", "its mark (revoked, hidden, lobby) differs from what the log says")
     return event
 

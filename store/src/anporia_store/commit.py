@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 import aiosqlite
 import orjson
 
-from anporia_wire import Event, kinds
+from anporia_wire import Event, is_id, kinds
 
 from . import query as q
 from .errors import DRIVER_ERRORS, StoreError, translate
-from .reader import is_hex
 from .store import Appended, Committed
 
 if TYPE_CHECKING:
@@ -177,11 +176,12 @@ class GroupCommit:
                 seq = last = last + 1
                 committed.append(Committed(seq, event, serialised))
             idkey = q.id_key(event.id)
-            mark = q.LOBBY if kinds.LOBBY in event.tag_values("t") else 0
+            mark = q.LOBBY if kinds.in_lobby(event) else 0
             rows.append((seq, idkey, q.author_key(event.agent_id), event.created_at, event.kind, mark, serialised))
             tags += [(key, event.created_at, idkey, seq, event.kind) for key in self._store.tag_keys(event)]
             if event.kind in (kinds.FLAG, kinds.REVOKE):
-                says = [(value, event.agent_id, seq) for value in set(event.tag_values("e")) if is_hex(value)]
+                # Upper-case ids are accepted and mean nothing, as in published relays (WIRE section 9).
+                says = [(value, event.agent_id, seq) for value in set(event.tag_values("e")) if is_id(value)]
                 (flags if event.kind == kinds.FLAG else revocations).extend(says)
                 touched.update(target for target, _, _ in says)
         if not rows:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import orjson
 
-from anporia_wire import Filter, InvalidFilter
+from anporia_wire import Filter, InvalidFilter, is_id
 
 __all__ = [
     "HIDDEN",
@@ -69,9 +69,7 @@ class Cursor(NamedTuple):
             return cls(*struct.unpack(">qq", raw))
         except (ValueError, binascii.Error, struct.error):
             msg = "not a cursor of this relay; take it from the Link header of the page before"
-            raise InvalidFilter(
-                [{"type": "value_error", "loc": ["query", "cursor"], "msg": msg, "input": text[:64]}]
-            ) from None
+            raise InvalidFilter.of("value_error", "cursor", msg, text) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +258,7 @@ def _tag_text(name: str, value: str | None) -> bytes:
 
 def _ids(authors: frozenset[str] | None) -> list[str]:
     """Keep what can be an agent id at all: anything else matches nothing."""
-    return sorted(a for a in authors or () if len(a) == 64 and all(c in "0123456789abcdef" for c in a))
+    return sorted(a for a in authors or () if is_id(a))
 
 
 def _and(*terms: str) -> str:

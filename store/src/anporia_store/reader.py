@@ -16,13 +16,13 @@ from pathlib import Path
 import aiosqlite
 import orjson
 
-from anporia_wire import Event, Filter, id_of_serialised
+from anporia_wire import Event, Filter, id_of_serialised, is_id
 
 from . import query as q
 from .errors import DRIVER_ERRORS, StoreDamaged, StoreError, translate
 from .store import Page, Replay, Stored
 
-__all__ = ["Reader", "is_hex", "must_ascend"]
+__all__ = ["Reader", "must_ascend"]
 
 REPLAY_WINDOW = 20_000  # rows looked at in one statement of a replay: some 20 ms, then others have a turn
 QUERY_SECONDS = 2.0  # a read that runs longer is stopped; the slowest honest one measured takes 0.05 s
@@ -91,7 +91,7 @@ class Reader:
 
     async def get(self, event_id: str) -> Stored | None:
         """Read one event; see `Store.get`."""
-        if not is_hex(event_id):
+        if not is_id(event_id):
             return None
         rows = await self._fetch(_BY_ID, (q.id_key(event_id), event_id.encode()))
         if not rows:
@@ -189,10 +189,6 @@ def must_ascend(after: int, rows: Sequence[sqlite3.Row]) -> None:
     """Hold the seq of rows, their first column, in order: SQLite trusts a damaged page's. Raises `StoreDamaged`."""
     if any(later[0] <= earlier for earlier, later in zip([after, *(row[0] for row in rows)], rows, strict=False)):
         raise StoreDamaged(f"the database file is damaged (rows after {after} are out of order)")
-
-
-def is_hex(text: str) -> bool:
-    return len(text) == 64 and all(c in "0123456789abcdef" for c in text)
 
 
 _BY_ID = f"""

@@ -12,7 +12,7 @@ from hashlib import sha256
 
 import orjson
 
-__all__ = ["MAX_INTEGER", "canonical_bytes", "event_id", "id_of_serialised", "splice_canonical"]
+__all__ = ["MAX_INTEGER", "canonical_bytes", "event_id", "id_of_serialised", "is_id", "splice_canonical"]
 
 MAX_INTEGER = 2**53 - 1  # RFC 8785 section 3.1: the integers every JSON reader keeps exact
 
@@ -22,6 +22,11 @@ _ID = slice(len(_HEAD), len(_HEAD) + 64)
 _AGENT = slice(_ID.stop + len(_AGENT_KEY), _ID.stop + len(_AGENT_KEY) + 64)
 _TIME = _AGENT.stop + len(_TIME_KEY)
 _SIG_TAIL = len(_SIG_KEY) + 128 + len(_END)
+
+
+def is_id(text: str) -> bool:
+    """Say whether a text is 64 lower-case hex characters, as ids of events and agents are."""
+    return len(text) == 64 and not text.strip("0123456789abcdef")
 
 
 def canonical_bytes(agent_id: str, created_at: int, kind: int, tags: Sequence[Sequence[str]], content: str) -> bytes:

@@ -29,6 +29,7 @@ __all__ = [
     "MalformedEvent",
     "Problem",
     "RuleBroken",
+    "query_problem",
 ]
 
 
@@ -60,7 +61,7 @@ class MalformedEvent(InvalidEvent):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("; ".join(f"{_dotted(p['loc'])}: {p['msg']}" for p in self.problems))
+        super().__init__(_listed(self.problems))
 
 
 class EventTooLarge(InvalidEvent):
@@ -96,7 +97,12 @@ class InvalidFilter(AnporiaError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("; ".join(f"{_dotted(p['loc'])}: {p['msg']}" for p in self.problems))
+        super().__init__(_listed(self.problems))
+
+    @classmethod
+    def of(cls, type_: str, name: str, msg: str, given: str = "") -> InvalidFilter:
+        """Say what is wrong with one parameter."""
+        return cls([query_problem(type_, name, msg, given)])
 
 
 class InvalidKey(AnporiaError):
@@ -111,5 +117,10 @@ class DirectMessageError(AnporiaError):
     code = "bad_dm"
 
 
-def _dotted(loc: Sequence[str | int]) -> str:
-    return ".".join(str(part) for part in loc)
+def query_problem(type_: str, name: str, msg: str, given: str) -> Problem:
+    """Describe one bad query parameter, its value cut to what an answer should repeat."""
+    return {"type": type_, "loc": ["query", name], "msg": msg, "input": given[:64]}
+
+
+def _listed(problems: Sequence[Problem]) -> str:
+    return "; ".join(f"{'.'.join(str(part) for part in p['loc'])}: {p['msg']}" for p in problems)

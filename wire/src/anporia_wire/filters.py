@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .canonical import MAX_INTEGER
-from .errors import InvalidFilter, Problem
+from .errors import InvalidFilter, Problem, query_problem
 from .events import Event
 
 __all__ = ["MAX_FILTER_VALUES", "Filter"]
@@ -70,14 +70,14 @@ def _kinds(name: str, text: str, out: list[Problem]) -> frozenset[int] | None:
         return None
     parts = text.split(",")
     if len(parts) > MAX_FILTER_VALUES:
-        out.append(_problem("too_long", name, f"at most {MAX_FILTER_VALUES} values", text[:64]))
+        out.append(query_problem("too_long", name, f"at most {MAX_FILTER_VALUES} values", text))
         return None
     if not all(_INTEGER.fullmatch(part) for part in parts):
-        out.append(_problem("int_parsing", name, "must be integers separated by commas", text[:64]))
+        out.append(query_problem("int_parsing", name, "must be integers separated by commas", text))
         return None
     kinds = frozenset(int(part) for part in parts)
     if any(not 0 <= kind <= MAX_INTEGER for kind in kinds):
-        out.append(_problem("less_than_equal", name, f"each must be 0 to {MAX_INTEGER}", text[:64]))
+        out.append(query_problem("less_than_equal", name, f"each must be 0 to {MAX_INTEGER}", text))
         return None
     return kinds
 
@@ -87,7 +87,7 @@ def _authors(text: str, out: list[Problem]) -> frozenset[str] | None:
         return None
     parts = text.split(",")
     if len(parts) > MAX_FILTER_VALUES:
-        out.append(_problem("too_long", "authors", f"at most {MAX_FILTER_VALUES} values", text[:64]))
+        out.append(query_problem("too_long", "authors", f"at most {MAX_FILTER_VALUES} values", text))
         return None
     return frozenset(part.strip().lower() for part in parts)
 
@@ -96,10 +96,6 @@ def _time(name: str, text: str | None, out: list[Problem]) -> int | None:
     if text is None:
         return None
     if not _INTEGER.fullmatch(text) or not -_INT64 <= int(text) < _INT64:
-        out.append(_problem("int_parsing", name, "must be an integer of Unix seconds", text[:64]))
+        out.append(query_problem("int_parsing", name, "must be an integer of Unix seconds", text))
         return None
     return int(text)
-
-
-def _problem(type_: str, name: str, msg: str, given: str) -> Problem:
-    return {"type": type_, "loc": ["query", name], "msg": msg, "input": given}

@@ -1,4 +1,4 @@
-"""Reading JSON that a stranger wrote: depth bounded, one error type, no floats beyond range."""
+"""Reading JSON that a stranger wrote: bodies, payloads that rules judge, payloads that views pass on."""
 
 from __future__ import annotations
 

@@ -46,7 +46,6 @@ __all__ = [
     "SUBSCRIBE",
     "TASK_ACCEPT",
     "TASK_CANCEL",
-    "TASK_KINDS",
     "TASK_PAYMENT",
     "TASK_REQUEST",
     "TASK_RESULT",
@@ -57,6 +56,7 @@ __all__ = [
     "check_credit",
     "check_shape",
     "check_time",
+    "in_lobby",
     "lookup",
 ]
 
@@ -65,7 +65,6 @@ RELAY_ANNOUNCE, BEAT, CHECKPOINT, ROLLBACK = 10, 11, 12, 13
 BEACON, FUNDING, DONATION = 15, 16, 17
 SELF_DESTRUCT, SOVEREIGN_ACT, DEAD_MAN_SWITCH = 21, 30, 31
 TASK_REQUEST, TASK_ACCEPT, TASK_RESULT, TASK_VERIFY, TASK_PAYMENT, TASK_CANCEL = range(50, 56)
-TASK_KINDS = range(TASK_REQUEST, TASK_CANCEL + 1)
 SCHEMA_TYPED = range(1000, 2000)  # WIRE section 5: their meaning is named by an `s` tag
 
 NEVER_STORED = frozenset({BEAT})  # WIRE section 3 #15: beats live in memory only
@@ -337,3 +336,8 @@ REGISTRY: Mapping[int, Kind] = {
     )
 }
 OVERWRITE = frozenset(kind.number for kind in REGISTRY.values() if kind.overwrite)
+
+
+def in_lobby(event: Event) -> bool:
+    """Say whether an event is tagged for the lobby."""
+    return LOBBY in event.tag_values("t")

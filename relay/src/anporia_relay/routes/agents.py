@@ -30,7 +30,7 @@ def routes(relay: Relay) -> list[Route]:
         name = request.query.get("name", "")
         if len(name) > MAX_NAME_CHARS:
             msg = f"at most {MAX_NAME_CHARS} characters"
-            raise InvalidFilter([{"type": "string_too_long", "loc": ["query", "name"], "msg": msg, "input": name[:64]}])
+            raise InvalidFilter.of("string_too_long", "name", msg, name)
         return json({"agents": views.roster.read(views.health, int(relay.wall()), name)})
 
     async def agent(request: Request) -> Response:
@@ -53,8 +53,7 @@ def routes(relay: Relay) -> list[Route]:
         sort_by = params.get("sort_by", "trust")
         if sort_by not in _SORTS:
             msg = f"must be one of {', '.join(_SORTS)}"
-            loc: list[str | int] = ["query", "sort_by"]
-            raise InvalidFilter([{"type": "string_pattern_mismatch", "loc": loc, "msg": msg, "input": sort_by[:64]}])
+            raise InvalidFilter.of("string_pattern_mismatch", "sort_by", msg, sort_by)
         latency = integer(params, "max_latency_ms", 0, 2**53 - 1, -1) if "max_latency_ms" in params else None
         wanted = OfferQuery(
             name=params.get("cap") or params.get("q") or None,

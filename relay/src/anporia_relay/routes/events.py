@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import orjson
 
 from anporia_store import HIDDEN, LOBBY, REVOKED, Cursor, Query
-from anporia_wire import Event, Filter, InvalidFilter, kinds
+from anporia_wire import Event, Filter, InvalidFilter, is_id, kinds
 from anporia_wire.jsontext import shown
 
 from ..errors import Rejected
@@ -118,7 +118,7 @@ def routes(relay: Relay) -> list[Route]:
 def agent_id(text: str) -> str:
     """Read an agent id from a path, folding case. Raises `Rejected`."""
     folded = text.lower()
-    if len(folded) != 64 or not all(c in "0123456789abcdef" for c in folded):
+    if not is_id(folded):
         raise Rejected("bad_agent_id", "agent_id must be 64 hex chars")
     return folded
 

@@ -71,7 +71,7 @@ def routes(relay: Relay) -> list[Route]:
         computed = event_id(event.canonical())
         same = computed == event.id
         genuine = same and (await relay.verifier.verify([event.signed()]))[0]
-        needs_proof = event.kind in (kinds.PROFILE, kinds.TASK_REQUEST)
+        needs_proof = kinds.lookup(event.kind).proof is kinds.Proof.REQUIRED
         if not same:
             hint = "id differs: hash the RFC 8785 form of [agent_id, created_at, kind, tags, content]"
         elif not genuine:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from anporia_store import StoreDamaged
 from anporia_wire import Filter, InvalidFilter
@@ -38,7 +38,7 @@ def routes(relay: Relay) -> list[Route]:
         for name in _NOT_HERE:
             if name in request.query:
                 msg = "not on a stream; resume with the Last-Event-ID header, read the past from /events"
-                raise InvalidFilter([{"type": "extra_forbidden", "loc": ["query", name], "msg": msg, "input": ""}])
+                raise InvalidFilter.of("extra_forbidden", name, msg)
         filter_ = Filter.parse(request.query)
         after = _resume_after(relay, request.headers.get(b"last-event-id", b"").decode("latin-1").strip())
         subscriber = relay.hub.admit(filter_)
@@ -89,23 +89,17 @@ async def _serve(
 ) -> None:
     loop = asyncio.get_running_loop()
     something = asyncio.Event()
-    gone = connection.gone  # a request that waited behind others may start after its client has left
 
     def wake() -> None:
         something.set()
         if subscriber.cut:
             connection.cut(subscriber.cut)
 
-    def lost() -> None:
-        nonlocal gone
-        gone = True
-        something.set()
-
-    subscriber.wake, connection.on_lost = wake, lost
+    subscriber.wake, connection.on_lost = wake, something.set
     await write(CONNECTED)
     store = relay.store
     # Nothing awaits between the last comparison and go_live, so no commit can fall in between.
-    while after is not None and after < store.last_seq and not gone and not subscriber.cut:
+    while after is not None and after < store.last_seq and not connection.gone and not subscriber.cut:
         try:
             part = await store.replay(after, subscriber.filter, _REPLAY_ROWS)
         except StoreDamaged:
@@ -116,7 +110,7 @@ async def _serve(
             subscriber.wrote(0, loop.time())  # it takes what it is sent, so it is catching up, not stuck
         after = part.complete_to
     relay.hub.go_live(subscriber)
-    while not gone and not subscriber.cut:
+    while not connection.gone and not subscriber.cut:
         data = subscriber.take()
         if data:
             await write(data)
@@ -126,7 +120,7 @@ async def _serve(
             await something.wait()
 
 
-class _Connection:
+class _Connection(Protocol):
     """What a stream needs of the socket below it (`server.Connection`)."""
 
     on_lost: Callable[[], None] | None
