@@ -20,7 +20,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ["README.md", "docs/relay.md", "docs/protocol.md", "docs/performance.md", "CONTRIBUTING.md"]
+DOCUMENTS = [
+    "README.md",
+    "client/README.md",
+    "docs/relay.md",
+    "docs/protocol.md",
+    "docs/performance.md",
+    "CONTRIBUTING.md",
+]
 _FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 # as it was at the start: a test's own HOME would hide the caches that installing uses
@@ -36,10 +43,11 @@ def test_the_blocks_of_a_document_run(document: str, tmp_path: Path) -> None:
     for name in ("XDG_CACHE_HOME", "UV_CACHE_DIR"):
         environment.setdefault(name, str(Path(_ENVIRONMENT.get("HOME", "")) / ".cache" / ("uv" * (name[0] == "U"))))
     with ExitStack() as stack:
-        for language, remark, block in _FENCE.findall(text):
-            if "no-test" in remark or language not in ("sh", "python"):
-                continue
-            block = block.replace("8080", port)
+        blocks = _blocks(text.replace("8080", port))
+        if port in text.replace("8080", port) and not any(re.search(r"anporia-relay .*--port", b) for _, b in blocks):
+            start = f".venv/bin/anporia-relay --db relay.db --port {port}"  # the page takes a running relay for granted
+            stack.enter_context(_in_background(start, folder, environment, port))
+        for language, block in blocks:
             if re.search(r"anporia-relay .*--port", block):
                 stack.enter_context(_in_background(block, folder, environment, port))
                 continue
@@ -53,6 +61,18 @@ def test_every_link_leads_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)", document.read_text()):
             if "://" not in target:
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def _blocks(text: str) -> list[tuple[str, str]]:
+    """Give (language, text) of what is to be run; Python blocks that follow each other are one program."""
+    blocks: list[tuple[str, str]] = []
+    for language, remark, block in _FENCE.findall(text):
+        if "no-test" in remark or language not in ("sh", "python"):
+            continue
+        if language == "python" and blocks and blocks[-1][0] == "python":
+            block = blocks.pop()[1] + block
+        blocks.append((language, block))
+    return blocks
 
 
 def _clone_like(folder: Path) -> Path:

@@ -105,6 +105,14 @@ def test_import_of_the_sample(run: Run, db: Path, source: str) -> None:
     assert (again["kept"], again["duplicate"], again["refused"]) == (0, KEPT, {"bad_id": REFUSED})
 
 
+def test_an_import_that_could_use_nothing_fails(run: Run, tmp_path: Path) -> None:
+    nothing = tmp_path / "nothing.jsonl"
+    nothing.write_text('{"a":1}\nnot json\n')
+    done = run("import", nothing)
+    assert done.returncode == 1, done.stderr
+    assert "refused: malformed" in done.stdout
+
+
 def test_import_can_ask_for_proofs(run: Run, db: Path) -> None:
     report = json.loads(run("import", SAMPLE, "--require-pow", "--json").stdout)
     assert (report["kept"], report["refused"]) == (KEPT - 1, {"bad_id": REFUSED, "bad_pow": 1})

@@ -258,7 +258,7 @@ class Served:
         self.relay = relay = await Relay.start(self.config)
         relay.wall = relay.pipeline._wall = lambda: self.now
         relay.pipeline._steady = lambda: self.steady
-        self.door = Door(self.config.max_connections_per_peer, relay.is_trusted_proxy)
+        self.door = Door(self.config.max_connections_per_peer, relay.is_trusted_proxy, relay.count_refused)
         self.server = server = Server(relay, self.door, on_ready=self._ready.set, before_stop=relay.end_streams)
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]

@@ -53,6 +53,13 @@ def test_counters_move(tmp_path: Path) -> None:
         assert until(lambda: figures(relay)["anporia_subscribers"] == 0)
 
 
+def test_what_is_refused_before_its_header_is_read_counts(tmp_path: Path) -> None:
+    with Served(tmp_path) as relay:
+        answer = relay.get("/", {"X-Long": "x" * 17_000})
+        assert answer.status == 431
+        assert figures(relay)["anporia_refused_total{code=header_too_large}"] == 1
+
+
 def test_labels_are_few_whatever_strangers_send(tmp_path: Path) -> None:
     with Served(tmp_path) as relay:
         for number in range(50):

@@ -156,7 +156,7 @@ class Agent:
     ) -> Generator[dict[str, Any], None, None]:
         """Give events as the relay stores them, until it ends the stream; closing the generator ends it too.
 
-        One is subscribed when this returns: what is published from then on will come. The attribute
+        One is subscribed when this returns: what is published from then on will come. The agent's attribute
         `last_event_id` then names the place of the event given last; handed to another call, that one
         goes on without a gap. A relay that cannot do so refuses with `bad_cursor` or `cursor_gone`.
         """

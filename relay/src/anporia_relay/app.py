@@ -89,6 +89,10 @@ class Relay:
         """Tell every subscriber goodbye."""
         self.hub.stop()
 
+    def count_refused(self, error: AnporiaError) -> None:
+        """Count a refusal, of a request or of what was none."""
+        self.metrics.refused.labels(error.code).inc()
+
     def is_trusted_proxy(self, address: str) -> bool:
         """Say whether an address may speak for others."""
         return self._trusted(address)
@@ -106,7 +110,7 @@ class Relay:
         try:
             response = await self._answer(request)
         except AnporiaError as exc:
-            self.metrics.refused.labels(exc.code).inc()
+            self.count_refused(exc)
             response = refusal(exc)
         except ConnectionResetError:
             return  # the client left while sending; nobody is there to answer
@@ -138,7 +142,9 @@ class Relay:
             and request.path not in _OPEN_PATHS
             and not authorised(request.headers, config.auth_user, config.auth_password)
         ):
-            raise Rejected("unauthorized", "this relay is private: send its user name and password (HTTP Basic)")
+            sent = b"authorization" in request.headers
+            detail = "wrong user name or password" if sent else "send its user name and password (HTTP Basic)"
+            raise Rejected("unauthorized", f"this relay is private: {detail}")
         if len(request.path) > 1 and request.path.endswith("/") and self.router.knows(request.path.rstrip("/")):
             where = scope_path(request.scope).rstrip("/")
             query = request.scope["query_string"].decode("latin-1")

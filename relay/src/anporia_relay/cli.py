@@ -96,6 +96,8 @@ def import_(config: Config, file: IO[bytes], require_pow: bool, as_json: bool) -
             print(json.dumps({name: getattr(report, name) for name in report.__slots__}))
         else:
             _print_import(report)
+    # Some refused lines are the ordinary case; a file of which nothing could be used is a mistake.
+    sys.exit(1 if report.refused and not (report.kept or report.duplicate) else 0)
 
 
 @cli.command()

@@ -33,7 +33,10 @@ def _text(key: str, given: object) -> str:
 
 
 def _path(key: str, given: object) -> Path:
-    return Path(_text(key, given)).expanduser()
+    path = Path(_text(key, given)).expanduser()
+    if not path.name or path.is_dir():
+        raise ConfigError(f"{key}: {given!r} is a directory or names no file")
+    return path
 
 
 def _url(key: str, given: object) -> str:

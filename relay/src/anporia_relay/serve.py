@@ -54,7 +54,7 @@ async def _serve(config: Config) -> None:
             },
         )
 
-    door = Door(config.max_connections_per_peer, relay.is_trusted_proxy)
+    door = Door(config.max_connections_per_peer, relay.is_trusted_proxy, relay.count_refused)
     server = Server(relay, door, on_ready=say_ready, before_stop=relay.end_streams)
     loop = asyncio.get_running_loop()
     ticks = loop.create_task(every_second(relay.tick, lambda: door.tick(loop.time())))

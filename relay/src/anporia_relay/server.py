@@ -38,9 +38,15 @@ LINGER_S = 5.0  # a cut reader may still drain what the kernel holds; then the c
 class Door:
     """What all connections of one server share: caps, and who is there."""
 
-    def __init__(self, max_per_peer: int, uncapped: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        max_per_peer: int,
+        uncapped: Callable[[str], bool],
+        on_refused: Callable[[Rejected], None] = lambda _error: None,
+    ) -> None:
         self.max_per_peer = max_per_peer
         self.uncapped = uncapped
+        self.on_refused = on_refused
         self.open: Counter[str] = Counter()
         self.connections: set[Connection] = set()
 
@@ -207,11 +213,12 @@ class Connection(HttpToolsProtocol):
                 cycle.keep_alive = False  # the last request that was read whole; its answer ends the connection
                 return
         if ours_is_next:
+            self.door.on_refused(error)
             answer = refusal(error)
             head = [STATUS_LINE[answer.status], b"content-type: application/json\r\nconnection: close\r\n"]
             # whether an Origin was sent is not always known here
             head.append(
-                b"access-control-allow-origin: *\r\naccess-control-expose-headers: Retry-After, Anporia-Code\r\n"
+                b"access-control-allow-origin: *\r\naccess-control-expose-headers: Link, Retry-After, Anporia-Code\r\n"
             )
             head += [name + b": " + value + b"\r\n" for name, value in answer.headers if name != b"connection"]
             head.append(b"content-length: %d\r\n\r\n" % len(answer.body))

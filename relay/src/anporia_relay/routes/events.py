@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FILTER_PARAMS", "agent_id", "routes"]
 
-_KINDS = {"type": "string", "pattern": "^([0-9]{1,15}(,[0-9]{1,15})*)?$"}
+_KINDS = {"type": "string", "pattern": "^([0-9]{1,16}(,[0-9]{1,16})*)?$"}
 _TEXT, _TIME, _FLAG = {"type": "string"}, {"type": "integer"}, {"type": "boolean", "default": False}
 
 FILTER_PARAMS = (
