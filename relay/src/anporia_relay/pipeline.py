@@ -149,7 +149,7 @@ class Pipeline:
         while True:
             left = self._limits.verifications_left(peer, int(self._steady()))
             under_way = self._under_way[peer.key]
-            if left is None or left > under_way or not under_way:
+            if left is None or left > under_way or not under_way or left <= 0:  # with none left nothing is verified
                 break
             await self._released.setdefault(peer.key, asyncio.Event()).wait()
         room = min(wanted, MAX_CHUNK if left is None else max(1, min(MAX_CHUNK, left - under_way)))
