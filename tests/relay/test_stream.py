@@ -301,6 +301,25 @@ def test_reader_that_takes_nothing_for_long_is_cut(tmp_path: Path, monkeypatch: 
         assert not relay.call(lambda: relay.server.server_state.tasks)
 
 
+def test_a_fault_while_streaming_ends_streams_instead_of_leaving_a_gap(
+    relay: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = relay.stream()
+
+    def fail(*_args: object) -> bytes:
+        raise RuntimeError("a fault")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(hub, "frame", fail)
+        relay.publish(sign("missed"))
+    while wire.more():
+        pass
+    assert hub.CUT_FAULT in wire.buffer
+    relay.publish(sign("heard"))
+    resumed = relay.stream(headers={"Last-Event-ID": f"{relay.relay.store.database_id}-0"})
+    assert texts(resumed, 2) == ["missed", "heard"]
+
+
 def test_one_huge_event_cuts_nobody(relay: Served) -> None:
     """Escapes make one event a frame of 1.4 MB, more than a reader may be behind."""
     wire = relay.stream()

@@ -164,12 +164,15 @@ class Relay:
         metrics.gauge("anporia_log_seq", "Sequence number of the newest event", lambda: store.last_seq)
 
     def _committed(self, committed: Sequence[Committed]) -> None:
-        # Runs inside the writer: an error here must not keep an acknowledgement from its sender.
-        for step in (self.views.commit, self.hub.publish):
-            try:
-                step(committed)
-            except Exception:
-                log.exception("a view or the stream failed on committed events", extra={"seq": committed[0].seq})
+        try:
+            self.views.commit(committed)
+        except Exception:
+            log.exception("a view failed on committed events", extra={"seq": committed[0].seq})
+        try:
+            self.hub.publish(committed)
+        except Exception:
+            log.exception("streaming failed on committed events", extra={"seq": committed[0].seq})
+            self.hub.cut_all()
 
     def _damaged(self, seq: int) -> None:
         self.metrics.damaged.inc()

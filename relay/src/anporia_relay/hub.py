@@ -24,6 +24,7 @@ MAX_WRITE_BYTES = 256 * 1024  # queued frames are shared by all subscribers, a j
 CONNECTED = b": connected\n\n"
 PING = b": ping\n\n"
 CUT_SLOW = b": cut, slow reader\n\n"
+CUT_FAULT = b": cut, a fault of the relay; resume from the last id\n\n"
 CUT_STOPPING = b": bye, the relay is stopping\n\n"
 
 
@@ -150,6 +151,11 @@ class Hub:
                     self._cut(subscriber, CUT_SLOW)
             elif now - subscriber._last_write >= PING_S:
                 subscriber._push(PING, now)
+
+    def cut_all(self) -> None:
+        """End every stream, so that its reader resumes, when frames may have been missed: a gap is never silent."""
+        for subscriber in list(self._all):
+            self._cut(subscriber, CUT_FAULT)
 
     def stop(self) -> None:
         """End every stream with a word of farewell and admit no new one."""
