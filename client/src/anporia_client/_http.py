@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from anporia_wire import AnporiaError, BadSignature, Event, Filter, verify_many
+from anporia_wire import AnporiaError, BadSignature, Event, Filter, verify, verify_many
 
 from .errors import BadAnswer, RelayRefused
 
@@ -128,7 +128,8 @@ def parse_events(body: bytes, filter_: Filter) -> tuple[list[Event], list[Anpori
 def parse_frame(data: bytes, filter_: Filter) -> Event:
     """Read the event of one frame. Raises what makes it worthless: not whole, forged, not asked for."""
     event = _examined(Event.parse(data), filter_)
-    event.check()
+    if not verify(*event.signed()):
+        raise BadSignature("bad signature")
     return event
 
 

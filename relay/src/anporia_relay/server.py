@@ -184,14 +184,17 @@ class Connection(HttpToolsProtocol):
             return
         self._running.disconnected = True  # or what waits to be written would follow the last chunk
         self.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(comment), comment))
-        self.transport.close()
-        self.loop.call_later(LINGER_S, self.transport.abort)
+        self._hang_up()
 
     def shutdown(self) -> None:
         """End an idle connection, as uvicorn does, and not wait for one that reads nothing."""
         super().shutdown()
         if self.transport.is_closing():
             self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def _hang_up(self) -> None:
+        self.transport.close()
+        self.loop.call_later(LINGER_S, self.transport.abort)
 
     def _complain(self, error: Rejected) -> None:
         """Stop the parser, which calls `send_400_response` then."""
@@ -223,8 +226,7 @@ class Connection(HttpToolsProtocol):
             head += [name + b": " + value + b"\r\n" for name, value in answer.headers if name != b"connection"]
             head.append(b"content-length: %d\r\n\r\n" % len(answer.body))
             self.transport.write(b"".join(head) + answer.body)
-        self.transport.close()
-        self.loop.call_later(LINGER_S, self.transport.abort)
+        self._hang_up()
 
 
 def _header_too_large() -> Rejected:

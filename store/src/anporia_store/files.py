@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import secrets
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
@@ -68,7 +70,7 @@ async def open_writer(path: Path) -> aiosqlite.Connection:
     if path.is_file() and 0 < path.stat().st_size < 512:  # SQLite would take it for empty and overwrite it
         raise StoreUnusable(f"{path} is not an SQLite database")
     connection = await connect(path)
-    try:
+    async with _closed_on_failure(connection):
         version = await _our_version(connection, path, empty_is_ours=True)
         ((mode,),) = await connection.execute_fetchall("PRAGMA journal_mode = WAL")
         if mode != "wal":  # some network file systems: readers and writer would block each other
@@ -77,11 +79,6 @@ async def open_writer(path: Path) -> aiosqlite.Connection:
         await connection.execute("PRAGMA cache_size = -65536")  # 64 MiB: the inner pages of indexes at 10M events
         await _migrate(connection, version)
         await _check_schema(connection, path)
-    except BaseException as exc:
-        await connection.close()
-        if isinstance(exc, DRIVER_ERRORS):
-            raise translate(exc) from exc
-        raise
     return connection
 
 
@@ -90,18 +87,25 @@ async def open_reader(path: Path) -> aiosqlite.Connection:
     if not path.exists():
         raise StoreUnusable(f"{path} does not exist")
     connection = await connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-    try:
+    async with _closed_on_failure(connection):
         version, newest = await _our_version(connection, path, empty_is_ours=False), len(_migrations())
         if version < newest:
             raise StoreUnusable(f"{path} has an older schema ({version} of {newest}); start a relay on it once")
         await _check_schema(connection, path)
         await connection.execute("PRAGMA cache_size = -16384")  # 16 MiB; the operating system caches the rest
+    return connection
+
+
+@asynccontextmanager
+async def _closed_on_failure(connection: aiosqlite.Connection) -> AsyncIterator[None]:
+    """Close a connection that cannot be opened after all, and translate what the driver said."""
+    try:
+        yield
     except BaseException as exc:
         await connection.close()
         if isinstance(exc, DRIVER_ERRORS):
             raise translate(exc) from exc
         raise
-    return connection
 
 
 async def _our_version(connection: aiosqlite.Connection, path: Path, *, empty_is_ours: bool) -> int:
