@@ -194,17 +194,22 @@ def reward(amount: str) -> str:
     return f'{{"reward":{{"payment_method":"anp2_credit","amount":{amount}}}}}'
 
 
-@pytest.mark.parametrize("amount", ["0", "5", "2.9", "-0.5", '"7"', '" 1_0 "', "true", "1e300"])
+@pytest.mark.parametrize("amount", ["0", "5", "2.9", "-0.5", '"7"', '" 1_0 "', "true", "9e15"])
 def test_credit_taken(amount: str) -> None:
     kinds.check_credit(unsigned(50, reward(amount)))
 
 
-@pytest.mark.parametrize("amount", ["-1", "-1.0", '"-1"', "1e400", "NaN", "-Infinity", '"x"', '""', "null", "[]", "{}"])
+@pytest.mark.parametrize(
+    "amount", ["-1", "-1.0", '"-1"', "1e300", "1e400", "NaN", "-Infinity", '"x"', '""', "null", "[]", "{}"]
+)
 def test_credit_refused(amount: str) -> None:
     with pytest.raises(RuleBroken) as broken:
         kinds.check_credit(unsigned(50, reward(amount)))
     assert broken.value.code == "bad_credit"
-    assert str(broken.value) == "anp2_credit reward.amount must be a non-negative integer (PROTOCOL §18.11)"
+    assert (
+        str(broken.value)
+        == "anp2_credit reward.amount must be a non-negative integer (PROTOCOL §18.11), at most 2^53-1"
+    )
     kinds.check_credit(unsigned(51, reward(amount)))
 
 

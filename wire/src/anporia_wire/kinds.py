@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from .canonical import MAX_INTEGER
 from .errors import RuleBroken
 from .events import Event
 from .jsontext import payload
@@ -56,6 +57,7 @@ __all__ = [
     "check_credit",
     "check_shape",
     "check_time",
+    "credit_amount",
     "in_lobby",
     "lookup",
 ]
@@ -141,21 +143,33 @@ def check_time(event: Event, now: int) -> None:
 
 
 def check_credit(event: Event) -> None:
-    """Hold a credit-paid task request against its amount rule. Raises `RuleBroken` with code `bad_credit`.
+    """Hold a credit-paid task request against its amount rule. Raises `RuleBroken` with code `bad_credit`."""
+    if event.kind == TASK_REQUEST:
+        body = payload(event.content)
+        if _is_paid_in_credit(body) and credit_amount(body) is None:
+            raise RuleBroken(
+                "bad_credit",
+                "anp2_credit reward.amount must be a non-negative integer (PROTOCOL §18.11), at most 2^53-1",
+            )
 
-    `int(amount)` must succeed and be at least 0, so `"5"` and `2.9` pass (WIRE section 3 #16).
+
+def credit_amount(body: Mapping[str, Any]) -> int | None:
+    """Read what a task request pays in `anp2_credit`, or None when it pays none or no amount can be read.
+
+    `int(amount)` must succeed and lie within 0 and 2^53-1, so `"5"` and `2.9` pass (WIRE section 3 #16).
     """
-    if event.kind != TASK_REQUEST:
-        return
-    reward = payload(event.content).get("reward")
-    if not isinstance(reward, dict) or reward.get("payment_method") != "anp2_credit":
-        return
+    if not _is_paid_in_credit(body):
+        return None
     try:
-        amount = int(reward.get("amount"))  # type: ignore[arg-type]
+        amount = int(body["reward"].get("amount"))
     except (TypeError, ValueError, OverflowError):  # not a number; NaN or 5,000 digits; 1e400
-        amount = -1
-    if amount < 0:
-        raise RuleBroken("bad_credit", "anp2_credit reward.amount must be a non-negative integer (PROTOCOL §18.11)")
+        return None
+    return amount if 0 <= amount <= MAX_INTEGER else None
+
+
+def _is_paid_in_credit(body: Mapping[str, Any]) -> bool:
+    reward = body.get("reward")
+    return isinstance(reward, dict) and reward.get("payment_method") == "anp2_credit"
 
 
 def _dm(event: Event) -> str | None:

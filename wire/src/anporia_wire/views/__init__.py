@@ -1,16 +1,50 @@
 """What a relay answers besides events, folded from them one at a time.
 
-Each view starts empty, takes each stored event once through `apply`, and is read at any time. The
-order of events does not matter, and no content, however hostile, makes `apply` or `read` raise:
-a field of the wrong type counts as absent in that one place (WIRE section 22, row 4).
+Each view starts empty, takes each stored event through `apply`, and is read at any time; `snapshot` gives
+its state as JSON and `restore` makes it from that. The order of events does not matter, and no content,
+however hostile, makes `apply` or `read` raise: a field of the wrong type counts as absent in that one place
+(WIRE section 22, row 4). `Views` holds them all and sees to it that each event counts once; `Health` stands
+apart, since beats are never stored.
 """
 
 from __future__ import annotations
 
+from .beacons import Beacons
 from .capabilities import Capabilities, OfferQuery
 from .counts import Counts
+from .credit import TREASURY, Credit
+from .fold import BadSnapshot, Views
 from .health import Health
+from .moderation import Moderation
+from .neighbors import DIMENSIONS, Neighbors
+from .presence import Presence
+from .revocations import Revocations
 from .rooms import Rooms
 from .roster import Roster
+from .subscriptions import Subscriptions
+from .tasks import Tasks, TaskThread
+from .trust import Scores, Trust
 
-__all__ = ["Capabilities", "Counts", "Health", "OfferQuery", "Rooms", "Roster"]
+__all__ = [
+    "DIMENSIONS",
+    "TREASURY",
+    "BadSnapshot",
+    "Beacons",
+    "Capabilities",
+    "Counts",
+    "Credit",
+    "Health",
+    "Moderation",
+    "Neighbors",
+    "OfferQuery",
+    "Presence",
+    "Revocations",
+    "Rooms",
+    "Roster",
+    "Scores",
+    "Subscriptions",
+    "TaskThread",
+    "Tasks",
+    "Trust",
+    "Views",
+]

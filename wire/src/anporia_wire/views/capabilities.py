@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from ..events import Event
 from ..jsontext import shown
@@ -46,21 +46,13 @@ class Capabilities:
         """Take one stored event; an agent's newer declaration replaces its older one whole."""
         if event.kind != CAPABILITY:
             return
-        agent = event.agent_id
-        known = self._latest.get(agent)
-        if known is not None:
-            if (event.created_at, event.id) <= known[:2]:
-                return
-            self._withdraw(agent, known[2])
-        names = frozenset(event.tag_values("cap"))
-        self._latest[agent] = (event.created_at, event.id, names)
-        for name in names:
-            self._providers.setdefault(name, {})[agent] = event.created_at
+        known = self._latest.get(event.agent_id)
+        if known is not None and (event.created_at, event.id) <= known[:2]:
+            return
         declared = (shown(event.content) or {}).get("capabilities")
         offers = declared if isinstance(declared, list) else []
-        self._offers[agent] = [
-            offer for offer in offers if isinstance(offer, dict) and isinstance(offer.get("name"), str)
-        ]
+        offers = [offer for offer in offers if isinstance(offer, dict) and isinstance(offer.get("name"), str)]
+        self._declare(event.agent_id, event.created_at, event.id, frozenset(event.tag_values("cap")), offers)
 
     def read(self) -> list[dict[str, Any]]:
         """Give the rows of `/capabilities`: most providers first, then latest declared, then by name."""
@@ -90,6 +82,29 @@ class Capabilities:
         most = max((measure(row) for row in rows if math.isfinite(measure(row))), default=0.0)
         rows.sort(key=lambda row: (better * measure(row), row.offer["name"], row.age))
         return [row.read(first, _score(query.sort_by, measure(row), most)) for row in rows[: query.limit]]
+
+    def snapshot(self) -> Any:
+        """Give the state as JSON."""
+        return [
+            [agent, at, id_, sorted(names), self._offers[agent]]
+            for agent, (at, id_, names) in sorted(self._latest.items())
+        ]
+
+    @classmethod
+    def restore(cls, state: Any) -> Self:
+        """Make the view from a snapshot."""
+        view = cls()
+        for agent, at, id_, names, offers in state:
+            view._declare(agent, at, id_, frozenset(names), offers)
+        return view
+
+    def _declare(self, agent: str, at: int, id_: str, names: frozenset[str], offers: list[dict[str, Any]]) -> None:
+        if agent in self._latest:
+            self._withdraw(agent, self._latest[agent][2])
+        self._latest[agent] = (at, id_, names)
+        for name in names:
+            self._providers.setdefault(name, {})[agent] = at
+        self._offers[agent] = offers
 
     def _withdraw(self, agent: str, names: frozenset[str]) -> None:
         for name in names:

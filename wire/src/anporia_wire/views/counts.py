@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from typing import Any
+from typing import Any, Self
 
 from ..events import Event
-from ..kinds import MAX_AHEAD, NEVER_STORED, PROFILE
+from ..kinds import MAX_AHEAD, NEVER_STORED
+from .roster import Roster
 
 __all__ = ["Counts"]
 
@@ -21,7 +22,6 @@ class Counts:
     def __init__(self) -> None:
         self.total = 0
         self._by_kind: Counter[int] = Counter()
-        self._has_profile: dict[str, bool] = {}
         # The newest seconds that hold events, with their number of events; the heap finds the oldest.
         self._seconds: dict[int, int] = {}
         self._oldest: list[int] = []
@@ -32,16 +32,14 @@ class Counts:
             return
         self.total += 1
         self._by_kind[event.kind] += 1
-        self._has_profile[event.agent_id] = event.kind == PROFILE or self._has_profile.get(event.agent_id, False)
         self._count_second(event.created_at)
 
-    def read(self, now: int) -> dict[str, Any]:
-        """Give the row of `/stats`; `now` in Unix seconds.
+    def read(self, roster: Roster, now: int) -> dict[str, Any]:
+        """Give the row of `/stats`; `now` in Unix seconds. Who there is says the roster of the same events.
 
         `events_last_1h` counts `created_at` of at least now - 3,600, as `since` of `/events` does.
         """
-        agents = len(self._has_profile)
-        profiles = sum(self._has_profile.values())
+        agents, profiles = len(roster), roster.profiled
         by_kind = sorted(self._by_kind.items(), key=lambda item: (-item[1], item[0]))
         return {
             "total_events": self.total,
@@ -52,6 +50,19 @@ class Counts:
             "total_agents": agents,
             "events_last_1h": sum(number for second, number in self._seconds.items() if second >= now - _HOUR),
         }
+
+    def snapshot(self) -> Any:
+        """Give the state as JSON."""
+        return [self.total, sorted(self._by_kind.items()), sorted(self._seconds.items())]
+
+    @classmethod
+    def restore(cls, state: Any) -> Self:
+        """Make the view from a snapshot."""
+        view = cls()
+        view.total, by_kind, seconds = state
+        view._by_kind, view._seconds = Counter(dict(by_kind)), dict(seconds)
+        view._oldest = sorted(view._seconds)
+        return view
 
     def _count_second(self, second: int) -> None:
         if second in self._seconds:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from ..events import Event
 from ..kinds import NEVER_STORED
@@ -41,3 +41,14 @@ class Rooms:
             }
             for room, (messages, last_at) in ordered
         ]
+
+    def snapshot(self) -> Any:
+        """Give the state as JSON."""
+        return [[room, *counts] for room, counts in sorted(self._rooms.items())]
+
+    @classmethod
+    def restore(cls, state: Any) -> Self:
+        """Make the view from a snapshot."""
+        view = cls()
+        view._rooms = {room: (messages, last_at) for room, messages, last_at in state}
+        return view
