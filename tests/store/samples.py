@@ -48,7 +48,7 @@ def writing(store: SqliteStore) -> GroupCommit:
 
 async def empty(store: SqliteStore) -> None:
     """Forget all events: much faster than another file."""
-    for table in ("events", "tags", "revocations", "flags"):
+    for table in ("events", "tags", "revocations", "flags", "distrusted"):
         await store._writer.execute(f"DELETE FROM {table}")
     await store._writer.commit()
     store.last_seq = 0

@@ -211,7 +211,6 @@ async def test_another_program_that_writes(path: Path, monkeypatch: pytest.Monke
 async def test_migrations_run_once_and_in_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await make(path)
     first = files._migrations()
-    assert len(first) == 1
     later = "CREATE TABLE later (x); INSERT INTO later SELECT count(*) FROM events;"
     monkeypatch.setattr(files, "_migrations", lambda: [*first, later, "INSERT INTO later VALUES ('third');"])
     with pytest.raises(StoreUnusable, match="older schema"):  # a reader changes nothing
@@ -219,7 +218,7 @@ async def test_migrations_run_once_and_in_order(path: Path, monkeypatch: pytest.
     for _ in range(3):
         store = await SqliteStore.open(path)
         assert [value for (value,) in await store._fetch("SELECT x FROM later", ())] == [3, "third"]
-        assert await store._fetch("PRAGMA user_version", ()) == [(3,)]
+        assert await store._fetch("PRAGMA user_version", ()) == [(len(first) + 2,)]
         assert store.last_seq == 3
         await store.close()
     fresh = await SqliteStore.open(path.with_name("fresh.db"))
@@ -236,7 +235,7 @@ async def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: p
             await SqliteStore.open(path)
     store = await SqliteStore.open(path)
     assert await store._fetch("SELECT name FROM sqlite_master WHERE name = 'later'", ()) == []
-    assert await store._fetch("PRAGMA user_version", ()) == [(1,)]
+    assert await store._fetch("PRAGMA user_version", ()) == [(len(first),)]
     assert store.last_seq == 3
     await store.close()
 

@@ -92,7 +92,7 @@ async def agree(store: SqliteStore, log: list[Event], asked: list[Filter], real:
         expected = [e for e in log if filter_.matches(e)]
         assert [e for e, keys, _ in found if number in keys] == expected
         assert [e for e, _, keys in found if number in keys] == expected
-        for path in q.paths(filter_):
+        for path in q.paths(Query(filter_)):
             store._choose_path = always(path)  # type: ignore[method-assign, assignment]
             page = await store.query(Query(filter_, 1_000, hide=0))
             assert page.next is None
@@ -195,7 +195,7 @@ def test_a_replay_walks_the_log(plain: sqlite3.Connection) -> None:
 
 
 def test_a_probe_touches_indexes_only(plain: sqlite3.Connection) -> None:
-    probe = q.probe_statement(SHAPES[7][0], b"secret")
+    probe = q.probe_statement(Query(SHAPES[7][0]), b"secret")
     steps = [detail for _, detail in plan(plain, probe).values() if detail.startswith(("SEARCH", "SCAN k"))]
     assert len(steps) == 1 + 1 + 2 + 2
     assert not [d for d in steps if "COVERING INDEX" not in d and "PRIMARY KEY (tag=?" not in d]
@@ -235,7 +235,7 @@ async def test_page_1000_costs_what_page_1_costs(store: SqliteStore, filter_: Fi
     log = some(4_040, seconds=100)
     await store.append(log)
     ordered = sorted(log, key=lambda e: (-e.created_at, e.id))
-    path = q.paths(filter_)[0]
+    path = q.paths(Query(filter_))[0]
     with sqlite3.connect(store.path) as plain:
         first, _ = machine_steps(plain, q.list_statement(Query(filter_, 4), path, store._secret))
         before = ordered[999 * 4 - 1]
@@ -252,7 +252,7 @@ async def test_as_many_values_as_a_filter_may_have(store: SqliteStore) -> None:
     log = [event(n, f"{n}", [("t", "x")], agent=a, at=NOW + n % 7) for n, a in enumerate(authors)]
     await store.append(log)
     every = Filter(frozenset(range(256)), frozenset(authors), "x")
-    for path in q.paths(every):
+    for path in q.paths(Query(every)):
         store._choose_path = always(path)  # type: ignore[method-assign, assignment]
         assert (await store.query(Query(every, 1_000))).rows == newest_first(log)
         assert await by_pages(store, Query(every, 100)) == newest_first(log)
@@ -280,7 +280,7 @@ async def test_the_rarest_field_drives(store: SqliteStore, monkeypatch: pytest.M
         (Filter(t="rare"), "t"),
         (Filter(since=5), "time"),
     ]:
-        assert await store._choose_path(filter_) == expected, filter_
+        assert await store._choose_path(Query(filter_)) == expected, filter_
 
 
 # -- order

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anporia_store import (
-    HIDDEN,
+    FLAGGED,
     LOBBY,
     REVOKED,
     Appended,
@@ -444,7 +444,7 @@ def model(log: Sequence[Event]) -> dict[str, int]:
         flaggers = {f.agent_id for f in log if f.kind == 7 and e.id in f.tag_values("e")}
         hidden = e.kind != 7 and len(flaggers) >= 3
         lobby = "lobby" in e.tag_values("t")
-        marks[e.id] = REVOKED * revoked | HIDDEN * hidden | LOBBY * lobby
+        marks[e.id] = REVOKED * revoked | FLAGGED * hidden | LOBBY * lobby
     return marks
 
 
@@ -512,7 +512,7 @@ async def test_every_order_of_a_small_log(store: SqliteStore) -> None:
         await empty(store)
         for e in order:
             await store.append([e])
-        assert (await marks_of(store))[target.id] == REVOKED | HIDDEN
+        assert (await marks_of(store))[target.id] == REVOKED | FLAGGED
 
 
 async def test_who_may_revoke_and_hide(store: SqliteStore) -> None:
@@ -534,7 +534,7 @@ async def test_who_may_revoke_and_hide(store: SqliteStore) -> None:
     assert await store.revocation(upper.id) is None
     assert await store.flags(other.id) == newest_first([flag, *two])
     await store.append([event(7, "third", [("e", other.id)], agent=B)])
-    assert (await marks_of(store))[other.id] == HIDDEN
+    assert (await marks_of(store))[other.id] == FLAGGED
     assert not [f async for f in audit(store) if "signature" not in f.problem]
     shown = await store.query(Query(Filter(kinds=frozenset({1}))))
     assert shown.rows == []
@@ -801,4 +801,4 @@ async def test_real_signatures_pass_through(store: SqliteStore) -> None:
     Event.parse(raw).check()
     assert raw == e.to_json()
     assert threading.active_count() < 50
-    assert q.paths(Filter(t="\0")) == ["t"]
+    assert q.paths(Query(Filter(t="\0"))) == ["t"]

@@ -1,6 +1,7 @@
 """The event log: append with group commit, query, replay, audit, back up. SQLite through aiosqlite."""
 
 from .audit import Finding, audit
+from .cursor import Cursor, RankCursor
 from .errors import (
     QueryTooExpensive,
     StoreBusy,
@@ -9,22 +10,31 @@ from .errors import (
     StoreFull,
     StoreUnusable,
 )
-from .query import HIDDEN, LOBBY, REVOKED, Cursor, Query
+from .query import DISTRUSTED, FLAGGED, HIDDEN, LOBBY, REVOKED, Query
+from .search import SearchIndex
 from .sqlite import SqliteStore
-from .store import Appended, Committed, Page, Replay, Store, Stored
+from .store import Appended, Committed, Counted, Page, Replay, Store, Stored
+from .words import MAX_QUESTION_CHARS, SEARCHED, match_expression
 
 __all__ = [
+    "DISTRUSTED",
+    "FLAGGED",
     "HIDDEN",
     "LOBBY",
+    "MAX_QUESTION_CHARS",
     "REVOKED",
+    "SEARCHED",
     "Appended",
     "Committed",
+    "Counted",
     "Cursor",
     "Finding",
     "Page",
     "Query",
     "QueryTooExpensive",
+    "RankCursor",
     "Replay",
+    "SearchIndex",
     "SqliteStore",
     "Store",
     "StoreBusy",
@@ -34,4 +44,5 @@ __all__ = [
     "StoreUnusable",
     "Stored",
     "audit",
+    "match_expression",
 ]

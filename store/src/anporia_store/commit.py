@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,7 @@ class GroupCommit:
         self._waiting: list[_Submission] = []
         self._in_flight: dict[str, tuple[_Submission, Event]] = {}  # by event id; the newest submission of it
         self._wake = asyncio.Event()
+        self._writing = asyncio.Lock()  # one transaction at a time on the one connection
         self._closing = False
         self._task = asyncio.create_task(self._write_forever(), name="store-writer")
 
@@ -84,7 +85,8 @@ class GroupCommit:
                     self._wake.clear()
                     await self._wake.wait()
                     continue
-                await self._write_batch(self._take())
+                async with self._writing:
+                    await self._write_batch(self._take())
         finally:  # also when cancelled: nobody may wait for a writer that is gone
             self._closing = True
             self._refuse(self._waiting, StoreError("the store was closed before the event was kept"))
@@ -196,10 +198,33 @@ class GroupCommit:
             await write("INSERT OR IGNORE INTO revocations VALUES (?, ?, ?)", revocations)
         if flags:
             await write("INSERT OR IGNORE INTO flags VALUES (?, ?, ?)", flags)
-        if touched:
-            await write(_REMARK, [{"id": t, "idkey": q.id_key(t), "raw_id": t.encode()} for t in touched])
+        await self._remark(touched)
         await self._connection.commit()
         return known, committed
+
+    async def _remark(self, targets: Iterable[str]) -> None:
+        rows = [{"id": target, "idkey": q.id_key(target), "raw_id": target.encode()} for target in targets]
+        if rows:
+            await self._connection.executemany(_REMARK, rows)
+
+    async def distrust(self, targets: Set[str]) -> int:
+        """Hide exactly these events on account of trust; see `Store.distrust`."""
+        async with self._writing:
+            try:
+                rows = await self._connection.execute_fetchall("SELECT CAST(target AS TEXT) FROM distrusted")
+                known = {row[0] for row in rows}
+                more, fewer = targets - known, known - targets
+                if more or fewer:
+                    write = self._connection.executemany
+                    await write("INSERT INTO distrusted VALUES (?)", [(target,) for target in more])
+                    await write("DELETE FROM distrusted WHERE target = ?", [(target,) for target in fewer])
+                    await self._remark(more | fewer)
+                    await self._connection.commit()
+            except BaseException as exc:
+                with contextlib.suppress(sqlite3.Error):
+                    await self._connection.rollback()
+                raise (translate(exc) if isinstance(exc, DRIVER_ERRORS) else exc) from exc
+            return len(more) + len(fewer)
 
     async def _already_stored(self, events: list[Event]) -> tuple[dict[str, int], set[str], set[str]]:
         """Find which ids are stored, which of them no longer whole, and which a kind 9 or 7 awaits."""
@@ -228,16 +253,18 @@ _KNOWN_OR_AWAITED = f"""
     UNION ALL SELECT 0, j.value, NULL FROM json_each(:ids) j
         WHERE EXISTS (SELECT 1 FROM revocations WHERE target = j.value)
         OR EXISTS (SELECT 1 FROM flags WHERE target = j.value)
+        OR EXISTS (SELECT 1 FROM distrusted WHERE target = j.value)
 """
 
-# The mark is a pure function of the stored events, so the order in which they came does not matter.
+# The mark is a pure function of the tables, so the order in which events came does not matter.
 # Kind 7 is never hidden (WIRE section 9).
 MARKS = f"""
     CASE WHEN EXISTS (SELECT 1 FROM revocations r
                       WHERE r.target = {{id}} AND r.agent = CAST(substr(events.raw, 86, 64) AS TEXT))
          THEN {q.REVOKED} ELSE 0 END
     | CASE WHEN kind <> 7 AND (SELECT count(DISTINCT agent) FROM flags WHERE target = {{id}}) >= {FLAGS_TO_HIDE}
-           THEN {q.HIDDEN} ELSE 0 END
+           THEN {q.FLAGGED} ELSE 0 END
+    | CASE WHEN kind <> 7 AND EXISTS (SELECT 1 FROM distrusted WHERE target = {{id}}) THEN {q.DISTRUSTED} ELSE 0 END
 """
 _REMARK = f"""
     UPDATE events SET mark = (mark & {q.LOBBY}) | {MARKS.format(id=":id")}

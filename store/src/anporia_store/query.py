@@ -8,19 +8,19 @@ an integer key only finds candidates.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import NamedTuple
 
 import orjson
 
-from anporia_wire import Filter, InvalidFilter, is_id
+from anporia_wire import Filter, is_id
+
+from .cursor import Cursor, RankCursor
 
 __all__ = [
+    "DISTRUSTED",
+    "FLAGGED",
     "HIDDEN",
     "INDEXED_TAGS",
     "INLINE_BYTES",
@@ -28,19 +28,23 @@ __all__ = [
     "PROBE_ROWS",
     "RAW",
     "REVOKED",
-    "Cursor",
+    "SMALL",
     "Query",
     "Statement",
     "author_key",
+    "conditions",
+    "count_statement",
     "id_key",
     "list_statement",
     "paths",
     "probe_statement",
     "replay_statement",
+    "shared_args",
     "tag_key",
 ]
 
-REVOKED, HIDDEN, LOBBY = 1, 2, 4  # bits of events.mark
+REVOKED, FLAGGED, LOBBY, DISTRUSTED = 1, 2, 4, 8  # bits of events.mark
+HIDDEN = FLAGGED | DISTRUSTED  # by the number of those who flagged, or by their trust
 
 INDEXED_TAGS = frozenset({"t", "p", "e"})  # what queries, threads and flags ask for
 
@@ -49,37 +53,28 @@ INLINE_BYTES = 8_192  # larger events are read apart: 1,000 of 512 KiB in one an
 PROBE_ROWS = 1_000  # counting this far costs about 30 us an index and settles which is smaller
 
 _INT64_MAX = 2**63 - 1
-
-
-class Cursor(NamedTuple):
-    """A place in a newest-first list: the row after which the next page begins."""
-
-    created_at: int
-    idkey: int
-
-    def encode(self) -> str:
-        """Give the opaque text clients hand back."""
-        return base64.urlsafe_b64encode(struct.pack(">qq", *self)).decode().rstrip("=")
-
-    @classmethod
-    def decode(cls, text: str) -> Cursor:
-        """Read a cursor. Raises `InvalidFilter`."""
-        try:
-            raw = base64.b64decode(text + "==", altchars=b"-_", validate=True)
-            return cls(*struct.unpack(">qq", raw))
-        except (ValueError, binascii.Error, struct.error):
-            msg = "not a cursor of this relay; take it from the Link header of the page before"
-            raise InvalidFilter.of("value_error", "cursor", msg, text) from None
+_TAG_PATHS = ("t", "p", "e")
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A filter, at most how many rows (1 ... 1,000), where to begin, and which marks hide a row."""
+    """A filter, at most how many rows (1 ... 1,000), where to begin, and which marks hide a row.
+
+    `e`: only events with an `e` tag of this value. `match`: only events that the search index finds for this
+    (`words.match_expression`); after a `RankCursor` the best first instead of newest first.
+    """
 
     filter: Filter
     limit: int = 100
-    after: Cursor | None = None
+    after: Cursor | RankCursor | None = None
     hide: int = REVOKED | HIDDEN
+    e: str | None = None
+    match: str | None = None
+
+    @property
+    def place(self) -> Cursor | None:
+        """Where to begin in a newest-first list."""
+        return self.after if isinstance(self.after, Cursor) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +101,23 @@ def tag_key(secret: bytes, name: str, value: str) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
-def paths(filter_: Filter) -> list[str]:
-    """Name the indexes that could drive this filter, the usually most selective first."""
-    found = [name for name in ("authors", "p", "t", "kinds") if getattr(filter_, name) is not None]
+def paths(query: Query) -> list[str]:
+    """Name the indexes that could drive this query, the usually most selective first."""
+    if query.e is not None:  # an event is referred to by far fewer than match anything else
+        return ["e"]
+    found = [name for name in ("authors", "p", "t", "kinds") if getattr(query.filter, name) is not None]
     return found or ["time"]
 
 
-def probe_statement(filter_: Filter, secret: bytes) -> Statement:
+def probe_statement(query: Query, secret: bytes) -> Statement:
     """Count how many rows each path would visit, up to `PROBE_ROWS` a value: one column a path."""
     columns: list[str] = []
-    args = _shared_args(filter_, None)
-    for path in paths(filter_):
-        arms = _arms(filter_, path, secret)
+    args = shared_args(query)
+    for path in paths(query):
+        arms = _arms(query, path, secret)
         args |= {name: value for _, name, value in arms if name}
         counts = (
-            f"(SELECT count(*) FROM (SELECT 1 FROM {source} WHERE {_and(term, *_time_range(filter_, None))}"
+            f"(SELECT count(*) FROM (SELECT 1 FROM {source} WHERE {_and(term, *_time_range(query.filter, None))}"
             f" LIMIT {PROBE_ROWS}))"
             for source, term in ((_source(path), _driving_term(path, name)) for _, name, _ in arms)
         )
@@ -133,58 +130,83 @@ def list_statement(query: Query, path: str, secret: bytes) -> Statement | None:
 
     `raw` is NULL for events of more than `INLINE_BYTES`. None when no row can match: every author given is no agent id.
     """
-    arms = _arms(query.filter, path, secret)
-    if not arms:
+    selects, args = _selects(query, path, secret)
+    if not selects:
         return None
     wanted = query.limit + 1  # the extra row tells whether there is a next page
-    row, source = "k", _source(path)
-    if path in ("t", "p"):
-        row, source = "e", f"{source} CROSS JOIN events e ON e.seq = k.seq"
-    checks = [*_time_range(query.filter, query.after), *_residual(query.filter, path, row, query.hide)]
-    args = _shared_args(query.filter, query.after) | {name: value for _, name, value in arms if name}
-    full_ids = [""] * len(arms)
-    if path == "authors":  # each arm has its own author, so that two of one key share no row
-        full_ids = [f" AND substr(k.raw, 86, 64) = :{name}_id" for _, name, _ in arms]
-        args |= {f"{name}_id": id_.encode() for (_, name, _), id_ in zip(arms, _ids(query.filter.authors), strict=True)}
     merged = " UNION ALL ".join(
-        f"SELECT * FROM (SELECT k.seq AS seq, k.created_at AS created_at, k.idkey AS idkey FROM {source}"
-        f" WHERE {_and(_driving_term(path, name), *checks)}{full_id}"
+        f"SELECT * FROM (SELECT k.seq AS seq, k.created_at AS created_at, k.idkey AS idkey {select}"
         f" ORDER BY k.created_at DESC, k.idkey DESC LIMIT {wanted})"
-        for (_, name, _), full_id in zip(arms, full_ids, strict=True)
+        for select in selects
     )
     sql = (
-        f"SELECT m.seq, {_SMALL.format('r')}, m.created_at, m.idkey FROM"
+        f"SELECT m.seq, {SMALL.format('r')}, m.created_at, m.idkey FROM"
         f" (SELECT seq, created_at, idkey FROM ({merged}) ORDER BY created_at DESC, idkey DESC LIMIT {wanted}) m"
         f" CROSS JOIN events r ON r.seq = m.seq ORDER BY m.created_at DESC, m.idkey DESC"
     )
     return Statement(sql, args)
 
 
+def count_statement(query: Query, path: str, secret: bytes, most: int) -> Statement | None:
+    """Count the rows that match, stopping at `most`; None when no row can match."""
+    selects, args = _selects(query, path, secret)
+    if not selects:
+        return None
+    # an event has one author and one kind, so no row is in two arms
+    merged = " UNION ALL ".join(f"SELECT * FROM (SELECT 1 {select} LIMIT {most})" for select in selects)
+    return Statement(f"SELECT count(*) FROM (SELECT 1 FROM ({merged}) LIMIT {most})", args)
+
+
+def _selects(query: Query, path: str, secret: bytes) -> tuple[list[str], dict[str, object]]:
+    """Give FROM and WHERE of each arm, the driving row being `k`, and the arguments of all."""
+    arms = _arms(query, path, secret)
+    row, source = "k", _source(path)
+    if path in _TAG_PATHS:
+        row, source = "e", f"{source} CROSS JOIN events e ON e.seq = k.seq"
+    checks = conditions(query, path, row)
+    args = shared_args(query) | {name: value for _, name, value in arms if name}
+    full_ids = [""] * len(arms)
+    if path == "authors":  # each arm has its own author, so that two of one key share no row
+        full_ids = [f" AND substr(k.raw, 86, 64) = :{name}_id" for _, name, _ in arms]
+        args |= {f"{name}_id": id_.encode() for (_, name, _), id_ in zip(arms, _ids(query.filter.authors), strict=True)}
+    selects = [
+        f"FROM {source} WHERE {_and(_driving_term(path, name), *checks)}{full_id}"
+        for (_, name, _), full_id in zip(arms, full_ids, strict=True)
+    ]
+    return selects, args
+
+
+def conditions(query: Query, path: str, row: str) -> list[str]:
+    """Give the terms that `path` leaves open; `row` names the table that holds the event's bytes."""
+    return [*_time_range(query.filter, query.place), *_residual(query, path, row, query.hide)]
+
+
 def replay_statement(after: int, up_to: int, filter_: Filter, limit: int) -> Statement:
     """Select (seq, raw, size) of a stretch of the log, in seq order, checked row by row; `raw` as in lists."""
-    checks = [*_time_range(filter_, None), *_residual(filter_, "log", "k", 0)]
+    checks = [*_time_range(filter_, None), *_residual(Query(filter_), "log", "k", 0)]
     sql = (
-        f"SELECT k.seq, {_SMALL.format('k')} FROM events k NOT INDEXED"
+        f"SELECT k.seq, {SMALL.format('k')} FROM events k NOT INDEXED"
         f" WHERE {_and('k.seq > :after AND k.seq <= :up_to', *checks)}"
         f" ORDER BY k.seq LIMIT :limit"
     )
-    return Statement(sql, _shared_args(filter_, None) | {"after": after, "up_to": up_to, "limit": limit})
+    return Statement(sql, shared_args(Query(filter_)) | {"after": after, "up_to": up_to, "limit": limit})
 
 
 # A damaged row header may make text or nothing of the bytes: these are bytes at any rate.
 RAW = "coalesce(CAST({0}.raw AS BLOB), x'')"
-_SMALL = f"CASE WHEN length({{0}}.raw) <= {INLINE_BYTES} THEN {RAW} END, coalesce(length({{0}}.raw), 0)"
+SMALL = f"CASE WHEN length({{0}}.raw) <= {INLINE_BYTES} THEN {RAW} END, coalesce(length({{0}}.raw), 0)"
 
 
-def _arms(filter_: Filter, path: str, secret: bytes) -> list[tuple[str, str, object]]:
+def _arms(query: Query, path: str, secret: bytes) -> list[tuple[str, str, object]]:
     """Give (path, parameter name, value) for each value of the driving field."""
     values: Sequence[object]
+    filter_ = query.filter
     if path == "authors":
         values = [author_key(agent_id) for agent_id in _ids(filter_.authors)]
     elif path == "kinds":
         values = sorted(filter_.kinds or ())
-    elif path in ("t", "p"):
-        values = [tag_key(secret, path, getattr(filter_, path))]
+    elif path in _TAG_PATHS:
+        values = [tag_key(secret, path, str(query.e if path == "e" else getattr(filter_, path)))]
     else:
         return [(path, "", None)]
     return [(path, f"{path}{at}", value) for at, value in enumerate(values)]
@@ -192,14 +214,14 @@ def _arms(filter_: Filter, path: str, secret: bytes) -> list[tuple[str, str, obj
 
 def _source(path: str) -> str:
     """Name the driving row `k` and pin its index: the planner's own choice was up to 15,000 times slower."""
-    if path in ("t", "p"):
+    if path in _TAG_PATHS:
         return "tags k"
     index = {"authors": "events_author", "kinds": "events_kind", "time": "events_time"}[path]
     return f"events k INDEXED BY {index}"
 
 
 def _driving_term(path: str, parameter: str) -> str:
-    column = {"authors": "k.author", "kinds": "k.kind", "t": "k.tag", "p": "k.tag"}.get(path)
+    column = {"authors": "k.author", "kinds": "k.kind", "t": "k.tag", "p": "k.tag", "e": "k.tag"}.get(path)
     return f"{column} = :{parameter}" if column else "1"
 
 
@@ -214,11 +236,12 @@ def _time_range(filter_: Filter, after: Cursor | None) -> Iterator[str]:
         yield "k.created_at <= :until"
 
 
-def _residual(filter_: Filter, path: str, row: str, hide: int) -> Iterator[str]:
+def _residual(query: Query, path: str, row: str, hide: int) -> Iterator[str]:
     """Yield what the driving index has not settled; `row` names the table that holds the event's bytes.
 
     Terms on columns of the index come first: they spare the row.
     """
+    filter_ = query.filter
     if filter_.kinds is not None and path != "kinds":
         yield "k.kind IN (SELECT value FROM json_each(:kinds))"
     if hide:
@@ -228,10 +251,13 @@ def _residual(filter_: Filter, path: str, row: str, hide: int) -> Iterator[str]:
     for name in ("t", "p"):
         if getattr(filter_, name) is not None:
             yield f"instr({row}.raw, :{name}_text) > 0"
+    if query.e is not None:
+        yield f"instr({row}.raw, :e_text) > 0"
 
 
-def _shared_args(filter_: Filter, after: Cursor | None) -> dict[str, object]:
+def shared_args(query: Query) -> dict[str, object]:
     """Bind what any term may name; SQLite ignores a name that the statement does not use."""
+    filter_, after = query.filter, query.place
     return {
         "since": filter_.since,
         "until": filter_.until,
@@ -241,6 +267,7 @@ def _shared_args(filter_: Filter, after: Cursor | None) -> dict[str, object]:
         "authors": orjson.dumps(_ids(filter_.authors)).decode(),
         "t_text": _tag_text("t", filter_.t),
         "p_text": _tag_text("p", filter_.p),
+        "e_text": _tag_text("e", query.e),
     }
 
 

@@ -10,7 +10,7 @@ import contextlib
 import math
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import aiosqlite
@@ -19,13 +19,17 @@ import orjson
 from anporia_wire import Event, Filter, id_of_serialised, is_id
 
 from . import query as q
+from . import search
+from .cursor import Cursor, RankCursor
 from .errors import DRIVER_ERRORS, StoreDamaged, StoreError, translate
-from .store import Page, Replay, Stored
+from .store import Counted, Page, Replay, Stored
 
 __all__ = ["Reader", "must_ascend"]
 
 REPLAY_WINDOW = 20_000  # rows looked at in one statement of a replay: some 20 ms, then others have a turn
 QUERY_SECONDS = 2.0  # a read that runs longer is stopped; the slowest honest one measured takes 0.05 s
+MAX_COUNT = 100_000  # rows counted: 20 to 150 ms, by the index
+MAX_FLAGS = 1_000  # listed of one event
 PAGE_BYTES = 8 * 1024 * 1024  # of events in one answer; 1,000 of usual size have 0.5 MB
 
 
@@ -100,23 +104,80 @@ class Reader:
         self._must_be_whole(seq, raw)
         return Stored(seq, raw, mark)
 
+    async def get_many(self, event_ids: Collection[str]) -> dict[str, Stored]:
+        """Read several events; see `Store.get_many`."""
+        wanted = {id_.encode(): id_ for id_ in event_ids if is_id(id_)}
+        keys = [q.id_key(id_) for id_ in wanted.values()]
+        rows = await self._fetch(_BY_IDS, (orjson.dumps(keys).decode(),)) if keys else []
+        return {
+            wanted[raw[7:71]]: Stored(seq, raw, mark)
+            for seq, raw, mark in rows
+            if raw[7:71] in wanted and self.is_whole(seq, raw)
+        }
+
+    async def thread(self, event_id: str, limit: int) -> list[bytes]:
+        """Read a thread; see `Store.thread`. At most `PAGE_BYTES`."""
+        own = await self.get(event_id)
+        key = q.tag_key(self._secret, "e", event_id)
+        text = q.shared_args(q.Query(Filter(), e=event_id))["e_text"]
+        rows = await self._fetch(_THREAD, {"key": key, "text": text, "limit": limit})
+        events = [raw for seq, raw in await self._within_page_bytes(rows) if self.is_whole(seq, raw)]
+        if own is None:
+            return events
+        mine = Event.from_stored(own.serialised)
+        place = sum((e.created_at, e.id) < (mine.created_at, mine.id) for e in map(Event.from_stored, events))
+        events[place:place] = [own.serialised] if own.serialised not in events else []
+        return events
+
+    async def count(self, query: q.Query) -> Counted:
+        """Count events; see `Store.count`. Raises `QueryTooExpensive`."""
+        if query.match is not None:
+            statement: q.Statement | None = search.count_statement(query, MAX_COUNT + 1)
+        else:
+            statement = q.count_statement(query, await self._choose_path(query), self._secret, MAX_COUNT + 1)
+        if statement is None:
+            return Counted(0, exact=True)
+        ((count,),) = await self._fetch(statement.sql, statement.args)
+        return Counted(min(count, MAX_COUNT), exact=count <= MAX_COUNT)
+
     async def query(self, query: q.Query) -> Page:
         """Read a page; see `Store.query`. Raises `QueryTooExpensive`."""
-        path = await self._choose_path(query.filter)
-        statement = q.list_statement(query, path, self._secret)
+        if query.match is not None:
+            return await self._search(query)
+        statement = q.list_statement(query, await self._choose_path(query), self._secret)
         if statement is None:
             return Page([], None)
         rows = await self._fetch(statement.sql, statement.args)
         events = await self._within_page_bytes(rows[: query.limit])
-        whole = [raw for seq, raw in events if self.is_whole(seq, raw)]
         more = len(events) < len(rows)
-        return Page(whole, q.Cursor(*rows[len(events) - 1][3:]) if more else None)
+        return Page(self._whole(events), Cursor(*rows[len(events) - 1][3:]) if more else None)
 
-    async def _choose_path(self, filter_: Filter) -> str:
-        paths = q.paths(filter_)
+    async def _search(self, query: q.Query) -> Page:
+        if isinstance(query.after, RankCursor):
+            offset, upto = query.after
+            statement = search.rank_statement(query, upto, offset)
+            rows = await self._fetch(statement.sql, statement.args)
+            events = await self._within_page_bytes(rows[: query.limit])
+            more = len(events) < len(rows)
+            return Page(self._whole(events), RankCursor(offset + len(events), upto) if more else None)
+        statement = search.time_statement(query)
+        rows = await self._fetch(statement.sql, statement.args)
+        if len(rows) > query.limit:  # the index knows no order within a second: take all of the last one
+            statement = search.second_statement(query, rows[-1][3])
+            rows = [*rows, *await self._fetch(statement.sql, statement.args)]
+        ordered = sorted({row[0]: row for row in rows}.values(), key=lambda row: (-row[3], -row[4]))
+        events = await self._within_page_bytes(ordered[: query.limit])
+        more = len(events) < len(ordered)
+        return Page(self._whole(events), Cursor(*ordered[len(events) - 1][3:]) if more else None)
+
+    def _whole(self, events: list[tuple[int, bytes]]) -> list[bytes]:
+        return [raw for seq, raw in events if self.is_whole(seq, raw)]
+
+    async def _choose_path(self, query: q.Query) -> str:
+        paths = q.paths(query)
         if len(paths) == 1:
             return paths[0]
-        probe = q.probe_statement(filter_, self._secret)
+        probe = q.probe_statement(query, self._secret)
         (counts,) = await self._fetch(probe.sql, probe.args)
         return min(zip(counts, range(len(paths)), paths, strict=True))[2]
 
@@ -196,6 +257,17 @@ _BY_ID = f"""
     FROM events WHERE idkey = ? AND substr(raw, 8, 64) = ?
 """
 
+_BY_IDS = f"""
+    SELECT e.seq, {q.RAW.format("e")}, coalesce(CAST(e.mark AS INTEGER), 0)
+    FROM json_each(?) j CROSS JOIN events e ON e.idkey = j.value
+"""
+
+# the order of tasks: oldest first, then id ascending, which is idkey descending
+_THREAD = f"""
+    SELECT k.seq, {q.SMALL.format("e")} FROM tags k CROSS JOIN events e ON e.seq = k.seq
+    WHERE k.tag = :key AND instr(e.raw, :text) > 0 ORDER BY k.created_at, k.idkey DESC LIMIT :limit
+"""
+
 _BY_SEQ = f"SELECT e.seq, {q.RAW.format('e')} FROM json_each(?) j CROSS JOIN events e ON e.seq = j.value"
 
 _REVOCATION = f"""
@@ -207,5 +279,5 @@ _REVOCATION = f"""
 
 _FLAGS = f"""
     SELECT k.seq, {q.RAW.format("k")} FROM flags f CROSS JOIN events k ON k.seq = f.seq
-    WHERE f.target = ? ORDER BY k.created_at DESC, k.idkey DESC
+    WHERE f.target = ? ORDER BY k.created_at DESC, k.idkey DESC LIMIT {MAX_FLAGS}
 """

@@ -50,3 +50,8 @@ CREATE TABLE flags (
     seq    INTEGER NOT NULL,
     PRIMARY KEY (target, agent, seq)
 ) WITHOUT ROWID;
+
+-- migration 2: what the flaggers' trust hides; worked out by the relay, kept so that a list can leave it out
+CREATE TABLE distrusted (
+    target TEXT PRIMARY KEY
+) WITHOUT ROWID;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 
 import aiosqlite
@@ -15,6 +15,7 @@ from .commit import GroupCommit
 from .errors import DRIVER_ERRORS, StoreError, translate
 from .files import Lock, connect, open_reader, open_writer
 from .reader import Reader
+from .search import SearchIndex
 from .store import Appended, Committed
 
 __all__ = ["SqliteStore"]
@@ -28,15 +29,17 @@ class SqliteStore(Reader):
         self.writable = True  # False from a failed transaction until the next good one
         self.on_commit: Callable[[Sequence[Committed]], None] = lambda _committed: None
         self.on_transaction: Callable[[int, float], None] = lambda _events, _seconds: None
+        self.index: SearchIndex | None = None
         self._lock: Lock | None = None
         self._writer = writer  # of a store that is open for reading only: a reader without a time limit
         self._commits: GroupCommit | None = None
 
     @classmethod
-    async def open(cls, path: Path | str, *, readers: int = 2, write: bool = True) -> SqliteStore:
+    async def open(cls, path: Path | str, *, readers: int = 2, write: bool = True, search: bool = False) -> SqliteStore:
         """Open or (when writing) create the database; migrations run here.
 
-        `write=False` leaves the file to a relay that may be running. Raises `StoreUnusable` for a file
+        `write=False` leaves the file to a relay that may be running; `search` opens the index of words
+        beside it, which then waits for `index.follow`. Raises `StoreUnusable` for a file
         that is not ours or newer than this program, `StoreBusy` when another process writes to it,
         `StoreDamaged`, `StoreFull`.
         """
@@ -60,7 +63,21 @@ class SqliteStore(Reader):
         if write:
             store._lock = lock
             store._commits = GroupCommit(store, store._writer)
+        if search:
+            try:
+                await store._open_index()
+            except BaseException:
+                await store.close()
+                raise
         return store
+
+    async def _open_index(self) -> None:
+        self.index = await SearchIndex.open(self)
+        try:
+            for reader in self._all_readers:
+                await reader.execute("ATTACH ? AS search", (f"{self.index.path.absolute().as_uri()}?mode=ro",))
+        except DRIVER_ERRORS as exc:
+            raise translate(exc) from exc
 
     async def close(self) -> None:
         """Commit what is queued, then close the files."""
@@ -69,6 +86,8 @@ class SqliteStore(Reader):
             await self._commits.close()
         await self._close_readers()
         try:
+            if self.index:
+                await self.index.close()
             await self._writer.close()
         finally:
             if self._lock:
@@ -94,6 +113,12 @@ class SqliteStore(Reader):
                 return None
             event = Event.from_stored(stored.serialised)
         return event.agent_id, event.kind
+
+    async def distrust(self, targets: Set[str]) -> int:
+        """Hide exactly these events; see `Store.distrust`."""
+        if self._commits is None:
+            raise StoreError("the store is open for reading only")
+        return await self._commits.distrust(targets)
 
     async def backup(self, target: Path, progress: Callable[[int, int], None] | None = None) -> None:
         """Copy the whole database to a new file while writing goes on; `progress(pages left, pages)`.

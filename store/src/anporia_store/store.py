@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
 from anporia_wire import Event, Filter
 
-from .query import Cursor, Query
+from .cursor import Cursor, RankCursor
+from .query import Query
 
-__all__ = ["Appended", "Committed", "Page", "Replay", "Store", "Stored"]
+__all__ = ["Appended", "Committed", "Counted", "Page", "Replay", "Store", "Stored"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One event read back by id. `mark` is a union of REVOKED, HIDDEN and LOBBY."""
+    """One event read back by id. `mark` is a union of REVOKED, FLAGGED, DISTRUSTED and LOBBY."""
 
     seq: int
     serialised: bytes
@@ -47,7 +48,7 @@ class Page:
     """
 
     rows: list[bytes]
-    next: Cursor | None
+    next: Cursor | RankCursor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,14 @@ class Replay:
 
     rows: list[tuple[int, bytes]]
     complete_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many events match; when not `exact`, at least so many."""
+
+    count: int
+    exact: bool
 
 
 class Store(Protocol):
@@ -80,12 +89,28 @@ class Store(Protocol):
         """Read one event by its full lower-case id. Raises `StoreDamaged` if its bytes changed on disk."""
         ...
 
+    async def get_many(self, event_ids: Collection[str]) -> dict[str, Stored]:
+        """Read events by their full lower-case ids; those that are not here, or not whole, are left out."""
+        ...
+
     async def author_and_kind(self, event_id: str) -> tuple[str, int] | None:
         """Say who wrote an event and its kind, also for one that is being committed right now."""
         ...
 
     async def query(self, query: Query) -> Page:
         """Read a page, newest first (`created_at` descending, then id ascending). Damaged rows are left out."""
+        ...
+
+    async def count(self, query: Query) -> Counted:
+        """Count what matches, whatever the query's limit and cursor; stops at `MAX_COUNT`."""
+        ...
+
+    async def thread(self, event_id: str, limit: int) -> list[bytes]:
+        """Read the event itself and those with an `e` tag of it, oldest first, hidden and revoked included."""
+        ...
+
+    async def distrust(self, targets: Set[str]) -> int:
+        """Mark exactly these events DISTRUSTED, also those that come later; gives how many changed."""
         ...
 
     async def replay(self, after: int, filter_: Filter, limit: int) -> Replay:
@@ -97,7 +122,7 @@ class Store(Protocol):
         ...
 
     async def flags(self, event_id: str) -> list[bytes]:
-        """Give the kind-7 events that flag this one, newest first."""
+        """Give the newest 1,000 kind-7 events that flag this one, newest first."""
         ...
 
     async def close(self) -> None:
