@@ -144,7 +144,7 @@ async def test_publishing_is_refused_and_goes_on_by_itself(disk: Disk, fresh: Ca
         assert publisher.post(Event.parse(known.body)).status == 200
         assert publisher.get("/health").json["status"] == "read-only"
 
-        relay.wait_for(re.compile("cannot be written"))
+        relay.wait_for(re.compile("publishing is refused"))
         disk.free(relay.pid)
         assert publisher.post(refused).status == 200
         assert publisher.post(again).status == 200

@@ -58,7 +58,8 @@ def test_every_key_by_every_way(tmp_path: Path) -> None:
     texts = {
         "db": "x.db", "host": "::1", "port": "0", "agent_rate": "1", "peer_rate": "0", "bad_event_rate": "1000000000",
         "rate_exempt": "10.0.0.0/8,2001:db8::/32", "trusted_proxies": "10.1.2.3/8", "public_base_url": "https://a.example/api/",
-        "max_subscribers": "0", "max_connections_per_peer": "0", "auth_user": "u", "auth_password": "p:w",
+        "max_subscribers": "0", "max_connections_per_peer": "0", "search": "off",
+        "auth_user": "u", "auth_password": "p:w",
     }  # fmt: skip
     assert list(texts) == KEYS
     by_environment = Config.load({}, {f"ANPORIA_{name.upper()}": text for name, text in texts.items()})
@@ -242,5 +243,5 @@ def test_every_key_is_in_the_manual() -> None:
     rows = dict(re.findall(r"^\| `([a-z_]+)` \| `?([^`|]*?)`? \|", table[0], re.MULTILINE))
     assert list(rows) == KEYS
     for setting in fields(Config):
-        shown = {"rate_exempt": "none", "trusted_proxies": "loopback"}.get(setting.name, str(setting.default) or "none")
+        shown = {"rate_exempt": "none", "trusted_proxies": "loopback", "search": "on"}.get(setting.name, str(setting.default) or "none")
         assert rows[setting.name] == shown, setting.name

@@ -52,12 +52,11 @@ def test_every_route_has_a_twin_under_api(relay: Served) -> None:
         path = concrete(route.path)
         twin = "/api" if path == "/" else f"/api{path}"
         answers = [relay.wire().ask(head(route.method, where, {"Content-Length": "0"})) for where in (path, twin)]
-        assert answers[0].status == answers[1].status != 404 or "event_not_found" in str(answers[0].headers) or (
-            "agent_not_found" in str(answers[0].headers)
-        ), path  # fmt: skip
+        assert answers[0].status == answers[1].status
+        assert answers[0].status != 404 or answers[0].code in ("event_not_found", "agent_not_found", "task_not_found")
         assert answers[0].headers.keys() == answers[1].headers.keys()
-        if path not in ("/metrics", "/health"):
-            assert answers[0].body == answers[1].body
+        if path not in ("/metrics", "/health"):  # links lead on under the prefix that was used
+            assert answers[0].body == answers[1].body.replace(b"http://relay/api", b"http://relay")
 
 
 @pytest.mark.parametrize(
@@ -282,6 +281,7 @@ def test_info_document_is_the_running_configuration(tmp_path: Path) -> None:
 
 def test_health(relay: Served) -> None:
     said = relay.get("/health").json()
+    assert said.pop("searchable") in range(3)
     assert said == {"status": "ok", "version": said["version"], "events": 2, "time": NOW}
 
 

@@ -70,7 +70,7 @@ def test_labels_are_few_whatever_strangers_send(tmp_path: Path) -> None:
 
 
 def test_damaged_rows_are_counted(tmp_path: Path) -> None:
-    with Served(tmp_path) as relay:
+    with Served(tmp_path, search=False) as relay:
         relay.publish(sign("spoilt"))
 
         async def spoil() -> None:

@@ -476,7 +476,7 @@ def test_a_failing_subscriber_does_not_keep_the_acknowledgement(relay: Served, m
     def fail(self: Relay, _: object) -> None:
         raise RuntimeError("a view is broken")
 
-    monkeypatch.setattr(type(relay.relay.views), "commit", fail)
+    monkeypatch.setattr(type(relay.relay.views), "apply", fail)
     wire = relay.stream()
     relay.publish(sign("kept"))
     assert texts(wire, 1) == ["kept"]

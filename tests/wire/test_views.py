@@ -77,8 +77,9 @@ def everything(views: Views, health: Health) -> dict[str, Any]:
         "follows": [views.subscriptions.read(agent) for agent in IDS],
         "tasks": {k: (v.status(NOW), v.consensus(), v.mocked) for k, v in threads.items() if v},
         "credit": [views.credit.read(agent, NOW) for agent in IDS],
-        "presence": views.presence.read(IDS[0], ["x", "y"], ["x"], NOW - 604_800, lambda _agent: True),
+        "presence": [views.presence.read(agent, NOW - 604_800, lambda _agent: True) for agent in IDS],
         "neighbors": [views.neighbors.read(agent, NOW, 5, lambda _agent: True) for agent in IDS],
+        "topics": [views.neighbors.topics(agent) for agent in IDS],
         "texts": [views.neighbors.newest(agent, NOW - 86_400) for agent in IDS],
     }
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import lru_cache
+from typing import Any
 
 from anporia_store import Committed, SqliteStore
 from anporia_wire import AnporiaError
+from anporia_wire.views import BadSnapshot, Health, Views
 
-from . import routes
+from . import routes, snapshot
 from .config import Config
 from .errors import Rejected
 from .http import (
@@ -30,7 +32,7 @@ from .limits import Limits, Peer
 from .metrics import Metrics
 from .pipeline import Pipeline
 from .verifier import Verifier
-from .views import Views
+from .views import TrustRefresh, fold
 
 __all__ = ["Relay"]
 
@@ -42,17 +44,21 @@ _OPEN_PATHS = frozenset({"/health"})  # stay open on a private relay (settled 14
 class Relay:
     """One running relay. Make it with `Relay.start`, serve `relay` as an ASGI application, then `stop`."""
 
-    def __init__(self, config: Config, store: SqliteStore) -> None:
+    def __init__(self, config: Config, store: SqliteStore, views: Views) -> None:
         self.config = config
         self.store = store
-        self.views = Views()
+        self.views = views
+        self.health = Health()
         self.metrics = Metrics()
         self.verifier = Verifier()
         self.hub = Hub(store.database_id, config.max_subscribers, time.monotonic)
         limits = Limits(agent_rate=config.agent_rate, peer_rate=config.peer_rate, bad_event_rate=config.bad_event_rate)
-        self.pipeline = Pipeline(store, self.verifier, limits, self.views.health.apply)
-        self.router = Router(routes.table(self))
+        self.pipeline = Pipeline(store, self.verifier, limits, self.health.apply)
         self.wall = time.time
+        self.trust = TrustRefresh(views, store, lambda: self.wall())
+        self.router = Router(routes.table(self))
+        self._snapshots = snapshot.Snapshots(config.db, views.seq)
+        self._tasks: list[asyncio.Task[None]] = []
         self._told_writable = True
         self._peer = lru_cache(maxsize=4_096)(lambda address: Peer.of(address, config.rate_exempt))
         self._trusted = lru_cache(maxsize=4_096)(lambda address: _is_in(address, config))
@@ -60,24 +66,38 @@ class Relay:
 
     @classmethod
     async def start(cls, config: Config, progress: Callable[[int, int], None] = lambda _done, _all: None) -> Relay:
-        """Open the database and rebuild the views. Raises `StoreError`."""
-        store = await SqliteStore.open(config.db)
+        """Open the database and bring the views up to it. Raises `StoreError`."""
+        store = await SqliteStore.open(config.db, search=config.search)
         try:
-            relay = cls(config, store)
-            await relay.views.rebuild(store, lambda seq: progress(seq, store.last_seq))
+            try:
+                views = await snapshot.load(store, snapshot.path_of(config.db)) or Views()
+            except BadSnapshot as exc:
+                log.warning("the views' snapshot is passed over, the log is read instead", extra={"problem": str(exc)})
+                views = Views()
+            folded = views.seq
+            await fold(store, views, lambda seq: progress(seq - folded, store.last_seq - folded))
+            relay = cls(config, store, views)
         except BaseException:
             await store.close()
             raise
+        relay._follow("trust", relay.trust.run())
+        if store.index:
+            relay._follow("search index", store.index.follow(store))
         return relay
 
     async def stop(self) -> None:
         """Commit what was acknowledged to come, then release the files."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._snapshots.stop(self.store, self.views)
         await self.store.close()
         self.verifier.close()
 
     def tick(self) -> None:
         """Once a second: look after the streams, and tell the operator when the disk fills or has space again."""
         self.hub.tick()
+        self._snapshots.tick(self.views.seq)
         if self.store.writable != self._told_writable:
             self._told_writable = self.store.writable
             if self._told_writable:
@@ -151,6 +171,17 @@ class Relay:
             return Response(307, b"", [(b"location", f"{where}{'?' if query else ''}{query}".encode("latin-1"))])
         return await self.router.find(request).handler(request)
 
+    def _follow(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the requests; its failure is told, and the relay goes on without it."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (exc := task.exception()):
+                log.error(f"the {what} no longer follows; restart the relay", exc_info=exc)
+
+        task = asyncio.get_running_loop().create_task(work, name=what)
+        task.add_done_callback(ended)
+        self._tasks.append(task)
+
     def _connect(self) -> None:
         store, metrics = self.store, self.metrics
         store.on_commit = self._committed
@@ -165,7 +196,11 @@ class Relay:
 
     def _committed(self, committed: Sequence[Committed]) -> None:
         try:
-            self.views.commit(committed)
+            for item in committed:
+                self.views.apply(item.seq, item.event)
+            self.trust.notice(item.event for item in committed)
+            if self.store.index:
+                self.store.index.notify()
         except Exception:
             log.exception("a view failed on committed events", extra={"seq": committed[0].seq})
         try:

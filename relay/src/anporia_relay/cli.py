@@ -23,6 +23,7 @@ from anporia_wire import AnporiaError
 
 from . import logs, transfer
 from .config import Config
+from .conformance.cli import conformance
 from .routes.about import VERSION
 
 __all__ = ["main"]
@@ -198,6 +199,9 @@ def backup(config: Config, target: Path) -> None:
         for rest in ("", "-journal", "-wal", "-shm"):
             _remove(target.with_name(partial.name + rest))
     _stderr().print(f"{target}: {rows:,} events, {target.stat().st_size / 1e6:,.1f} MB")
+
+
+cli.add_command(conformance)
 
 
 def main() -> None:

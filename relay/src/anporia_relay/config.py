@@ -39,6 +39,13 @@ def _path(key: str, given: object) -> Path:
     return path
 
 
+def _switch(key: str, given: object) -> bool:
+    text = str(given).strip().lower()
+    if text not in ("on", "off", "true", "false", "1", "0"):
+        raise ConfigError(f"{key}: {str(given)[:40]!r} is neither on nor off")
+    return text in ("on", "true", "1")
+
+
 def _url(key: str, given: object) -> str:
     text = _text(key, given).rstrip("/")
     if not text.startswith(("http://", "https://")):
@@ -84,6 +91,7 @@ class Config:
     max_connections_per_peer: int = _setting(
         512, _number(0, 10**6), "open connections from one address; trusted proxies are free; 0 = no limit"
     )
+    search: bool = _setting(True, _switch, "on or off: the index for full-text search, in a file beside the log")
     auth_user: str = _setting("", _text, "user name that makes the relay private (HTTP Basic)")
     auth_password: str = field(
         default="", repr=False, metadata={"read": _text, "help": "its password; both or neither must be set"}

@@ -44,9 +44,11 @@ STATUS: dict[str, int] = {
     "target_missing": 400,
     "not_yours": 400,
     "unauthorized": 401,
+    "bad_window": 400,
     "not_found": 404,
     "event_not_found": 404,
     "agent_not_found": 404,
+    "task_not_found": 404,
     "method_not_allowed": 405,
     "timeout": 408,
     "event_revoked": 410,
@@ -69,4 +71,5 @@ STATUS: dict[str, int] = {
     "stopping": 503,
     "store_full": 507,
     "internal": 500,
+    "search_off": 501,
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import json as std_json
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ __all__ = [
     "integer",
     "json",
     "refusal",
+    "serialise",
 ]
 
 MAX_BODY = 1024 * 1024  # settled limit 15: twice the largest event, for escapes
@@ -182,7 +184,15 @@ class MethodNotAllowed(Rejected):
 
 def json(value: object, status: int = 200, headers: Headers | None = None) -> Response:
     """Answer with a JSON value."""
-    return Response(status, orjson.dumps(value), headers or [])
+    return Response(status, serialise(value), headers or [])
+
+
+def serialise(value: object) -> bytes:
+    """Write JSON. Integers may have any size: balances are sums without a bound."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return std_json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def refusal(error: AnporiaError) -> Response:

@@ -19,7 +19,7 @@ import aiosqlite
 from anporia_wire import Event, Filter
 
 from . import query as q
-from .errors import DRIVER_ERRORS, translate
+from .errors import DRIVER_ERRORS, StoreError, translate
 from .files import connect
 from .words import SEARCHED, TOKENIZER, indexed
 
@@ -35,6 +35,7 @@ MAX_RANKED = 10_000  # newest matches that are ranked: 20 ms; common words have 
 _FORMAT = f"1 {TOKENIZER}"  # another one means: index anew
 _STEP = 200  # events a step: 5 ms of the event loop at most
 _REST = 9  # times as long as the step took: a tenth of one core while others want to publish
+_RETRY_SECONDS = 5.0
 _IDLE_SECONDS = 1.0  # without a commit; then the index may take half of a core
 _SEQ_BITS = 30  # of a row number; above stand 33 bits of the second, until the year 2242
 _LAST_SECOND = 2**33 - 1
@@ -93,12 +94,21 @@ class SearchIndex:
 
     async def follow(self, store: SqliteStore) -> None:
         """Index what is in the log and what will come, until cancelled; slowly while events are published."""
+        failing = False
         while True:
             if self.seq >= store.last_seq:
                 self._news.clear()
                 await self._news.wait()
             started = time.monotonic()
-            await self.step(store)
+            try:
+                await self.step(store)
+                failing = False
+            except StoreError as exc:  # a full disk, most likely; the log itself may well go on
+                if not failing:
+                    log.warning("the search index cannot follow for now", extra={"problem": str(exc)})
+                failing = True
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
             took = time.monotonic() - started
             idle = started - self._last_commit > _IDLE_SECONDS
             if self.seq < store.last_seq:

@@ -19,7 +19,7 @@ __all__ = ["FEATURES", "VERSION", "routes"]
 
 VERSION = version("anporia-relay")
 PROTOCOL = "ANP2 v0.1"
-FEATURES = ("batch", "cursor", "resume", "stream-filters", "dry-run", "include-hidden")
+FEATURES = ("batch", "cursor", "resume", "stream-filters", "dry-run", "include-hidden", "as-of", "count", "search")
 
 
 def routes(relay: Relay) -> list[Route]:
@@ -39,7 +39,7 @@ def routes(relay: Relay) -> list[Route]:
             "max_batch_bytes": MAX_BATCH_BYTES,
             "max_subscribers": config.max_subscribers,
         },
-        "features": list(FEATURES),
+        "features": [feature for feature in FEATURES if config.search or feature != "search"],
         "auth": "basic" if config.private else "none",
     }
 
@@ -47,14 +47,15 @@ def routes(relay: Relay) -> list[Route]:
         return json(info_document)
 
     async def health(_request: Request) -> Response:
-        return json(
-            {
-                "status": "ok" if relay.store.writable else "read-only",
-                "version": VERSION,
-                "events": relay.views.counts.total,
-                "time": int(relay.wall()),
-            }
-        )
+        answer = {
+            "status": "ok" if relay.store.writable else "read-only",
+            "version": VERSION,
+            "events": relay.views.counts.total,
+            "time": int(relay.wall()),
+        }
+        if relay.store.index:
+            answer["searchable"] = relay.store.index.seq  # places in the log up to this one; `events` when all are
+        return json(answer)
 
     async def metrics(_request: Request) -> Response:
         return Response(200, relay.metrics.text(), content_type=CONTENT_TYPE)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import orjson
 
-from anporia_store import HIDDEN, LOBBY, REVOKED, Cursor, Query
+from anporia_store import HIDDEN, LOBBY, REVOKED, Cursor, Query, RankCursor, match_expression
 from anporia_wire import Event, Filter, InvalidFilter, is_id, kinds
 from anporia_wire.jsontext import shown
 
@@ -17,7 +18,7 @@ from ..http import Param, Request, Response, Route, boolean, integer, json
 if TYPE_CHECKING:
     from ..app import Relay
 
-__all__ = ["FILTER_PARAMS", "agent_id", "routes"]
+__all__ = ["FILTER_PARAMS", "agent_id", "event_id", "routes"]
 
 _KINDS = {"type": "string", "pattern": "^([0-9]{1,16}(,[0-9]{1,16})*)?$"}
 _TEXT, _TIME, _FLAG = {"type": "string"}, {"type": "integer"}, {"type": "boolean", "default": False}
@@ -30,41 +31,58 @@ FILTER_PARAMS = (
     Param("p", _TEXT, "the exact value of a `p` tag"),
 )  # fmt: skip
 
-LIST_PARAMS = (
+CHOICE_PARAMS = (
     *FILTER_PARAMS,
     Param("since", _TIME, "Unix seconds, inclusive"),
     Param("until", _TIME, "Unix seconds, inclusive"),
-    Param("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, "rows a page"),
-    Param("cursor", {"type": "string"}, "where the next page begins: from the Link header"),
+    Param("q", {"type": "string", "maxLength": 256}, 'words that all occur; "phrases", -without, prefix*'),
     Param("as_of", _TIME, "replaces `until` and shows revoked and hidden events as well"),
     Param("include_revoked", _FLAG, "show revoked events"),
     Param("include_hidden", _FLAG, "show events hidden by flags"),
 )
+
+LIST_PARAMS = (
+    *CHOICE_PARAMS,
+    Param(
+        "order",
+        {"type": "string", "enum": ["time", "rank"], "default": "time"},
+        "of what `q` finds: best first by rank",
+    ),
+    Param("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, "rows a page"),
+    Param("cursor", {"type": "string"}, "where the next page begins: from the Link header"),
+)
+
+_ORDERS = ("time", "rank")
 
 
 def routes(relay: Relay) -> list[Route]:
     """Give the routes that read events."""
 
     async def list_events(request: Request) -> Response:
-        params = dict(request.query)
-        hide = 0 if boolean(params, "include_revoked") else REVOKED
-        hide |= 0 if boolean(params, "include_hidden") else HIDDEN
-        if "as_of" in params:
-            params["until"], hide = str(integer(params, "as_of", -(2**63), 2**63 - 1, 0)), 0
-        filter_ = Filter.parse(params)
-        if filter_.kinds is None and filter_.t is None:
-            hide |= LOBBY
+        params = request.query
+        filter_, hide, match = _choice(params, relay)
         limit = integer(params, "limit", 1, 1000, 100)
-        cursor = _cursor(params["cursor"]) if params.get("cursor") else None
-        page = await relay.store.query(Query(filter_, limit, cursor, hide))
+        order = params.get("order") or "time"
+        if order not in _ORDERS:
+            raise InvalidFilter.of("string_pattern_mismatch", "order", f"must be one of {', '.join(_ORDERS)}", order)
+        ranked = match is not None and order == "rank"
+        after: Cursor | RankCursor | None = RankCursor(0, relay.store.last_seq) if ranked else None
+        if params.get("cursor"):
+            after = _cursor(params["cursor"], RankCursor if ranked else Cursor)
+        page = await relay.store.query(Query(filter_, limit, after, hide, match=match))
         headers = []
         if page.next:
             link = _next_link(relay.config.public_base_url, request, page.next)
             headers.append((b"link", f'<{link}>; rel="next"'.encode()))
         return Response(200, b"[%b]" % b",".join(page.rows), headers)
 
+    async def count_events(request: Request) -> Response:
+        filter_, hide, match = _choice(request.query, relay)
+        counted = await relay.store.count(Query(filter_, hide=hide, match=match))
+        return json({"count": counted.count, "exact": counted.exact})
+
     async def one_event(request: Request) -> Response:
-        id_ = _event_id(request.arg)
+        id_ = event_id(request.arg)
         stored = await relay.store.get(id_)
         if stored is None:
             raise Rejected("event_not_found", "event not found")
@@ -81,7 +99,7 @@ def routes(relay: Relay) -> list[Route]:
         return Response(200, stored.serialised)
 
     async def flags(request: Request) -> Response:
-        id_ = _event_id(request.arg)
+        id_ = event_id(request.arg)
         events = [Event.from_stored(raw) for raw in await relay.store.flags(id_)]
         rows = [
             {"id": e.id, "agent_id": e.agent_id, "created_at": e.created_at, "payload": shown(e.content) or {}}
@@ -106,10 +124,13 @@ def routes(relay: Relay) -> list[Route]:
     )
     return [
         Route("GET", "/events", list_events, "Events that match, newest first; by default without the lobby",
-              LIST_PARAMS, "Events", codes=("invalid_filter", "bad_cursor", "query_timeout")),
+              LIST_PARAMS, "Events", codes=("invalid_filter", "bad_cursor", "query_timeout", "search_off")),
+        Route("GET", "/events/count", count_events, "How many events match; `exact` unless they are more than counted",
+              CHOICE_PARAMS, codes=("invalid_filter", "query_timeout", "search_off")),
         Route("GET", "/events/{event_id}", one_event, "One event; 410 when its author revoked it",
               returns="Event", codes=("bad_event_id", "event_not_found", "event_revoked", "store_damaged")),
-        Route("GET", "/events/{event_id}/flags", flags, "Who flagged an event, and why", codes=("bad_event_id",)),
+        Route("GET", "/events/{event_id}/flags", flags, "Who flagged an event, and why: the newest 1,000",
+              codes=("bad_event_id",)),
         Route("GET", "/history/{agent_id}", history, "An author's events of one kind, oldest first, revoked included",
               kind_and_limit, codes=("bad_agent_id", "invalid_filter")),
     ]  # fmt: skip
@@ -123,20 +144,37 @@ def agent_id(text: str) -> str:
     return folded
 
 
-def _event_id(text: str) -> str:
+def event_id(text: str) -> str:
+    """Read an event id from a path, folding case; 64 other characters name no event. Raises `Rejected`."""
     if len(text) != 64:
         raise Rejected("bad_event_id", "event_id must be 64 hex chars")
     return text.lower()
 
 
-def _cursor(text: str) -> Cursor:
+def _choice(query: Mapping[str, str], relay: Relay) -> tuple[Filter, int, str | None]:
+    """Read which events are wanted: the filter, the marks that hide one, what to search for."""
+    params = dict(query)
+    hide = 0 if boolean(params, "include_revoked") else REVOKED
+    hide |= 0 if boolean(params, "include_hidden") else HIDDEN
+    if "as_of" in params:
+        params["until"], hide = str(integer(params, "as_of", -(2**63), 2**63 - 1, 0)), 0
+    filter_ = Filter.parse(params)
+    if filter_.kinds is None and filter_.t is None:
+        hide |= LOBBY
+    match = match_expression(params["q"]) if params.get("q") else None
+    if match is not None and relay.store.index is None:
+        raise Rejected("search_off", "this relay keeps no search index")
+    return filter_, hide, match
+
+
+def _cursor(text: str, kind: type[Cursor | RankCursor]) -> Cursor | RankCursor:
     try:
-        return Cursor.decode(text)
+        return kind.decode(text)
     except InvalidFilter as exc:
         raise Rejected("bad_cursor", str(exc)) from None
 
 
-def _next_link(base: str, request: Request, cursor: Cursor) -> str:
+def _next_link(base: str, request: Request, cursor: Cursor | RankCursor) -> str:
     query = urlencode({**request.query, "cursor": cursor.encode()})
     path = request.scope["path"] if not base else request.path
     return f"{base}{path}?{query}"

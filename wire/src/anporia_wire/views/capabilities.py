@@ -41,6 +41,8 @@ class Capabilities:
         self._latest: dict[str, tuple[int, str, frozenset[str]]] = {}  # agent: created_at, id, names
         self._providers: dict[str, dict[str, int]] = {}  # name: agent: created_at
         self._offers: dict[str, list[dict[str, Any]]] = {}  # agent: offers with a name
+        self.version = 0
+        """Grows with each declaration that counts."""
 
     def apply(self, event: Event) -> None:
         """Take one stored event; an agent's newer declaration replaces its older one whole."""
@@ -61,6 +63,10 @@ class Capabilities:
             for name, agents in self._providers.items()
         ]
         return sorted(rows, key=lambda row: (-row["providers"], -row["last_declared"], row["capability"]))
+
+    def tags_of(self, agent: str) -> frozenset[str]:
+        """Give the `cap` tags of an agent's latest declaration."""
+        return self._latest[agent][2] if agent in self._latest else frozenset()
 
     def search(self, query: OfferQuery, trust: Callable[[str], float]) -> list[dict[str, Any]]:
         """Give the rows of `/capabilities/search`, best first; `trust` gives an agent's weighted score."""
@@ -105,6 +111,7 @@ class Capabilities:
         for name in names:
             self._providers.setdefault(name, {})[agent] = at
         self._offers[agent] = offers
+        self.version += 1
 
     def _withdraw(self, agent: str, names: frozenset[str]) -> None:
         for name in names:
@@ -128,7 +135,7 @@ class _Row:
     def read(self, first: dict[str, tuple[int, str]], score: float) -> dict[str, Any]:
         return {
             "name": self.offer["name"],
-            "version": self.offer.get("version"),
+            "version": self.offer.get("version", "1.0"),  # as published relays have it
             "provider_agent_id": self.agent,
             "metadata": self.offer,
             "trust_score": self.trust,
@@ -144,7 +151,7 @@ def _latency(offer: dict[str, Any]) -> float:
 
 def _price(offer: dict[str, Any]) -> float:
     pricing = _object(offer.get("pricing"))
-    return _number(pricing.get("amount")) if pricing.get("currency") == "USD" else math.inf
+    return _number(pricing.get("amount")) if pricing.get("currency", "USD") == "USD" else math.inf
 
 
 # How a sort measures a row, and which way is better.
@@ -160,7 +167,7 @@ def _score(sort_by: str, value: float, most: float) -> float:
     if sort_by == "trust":
         return value / (most + 1) if most > 0 else 0.0
     if not math.isfinite(value):
-        return 1.0
+        return 1.0 if sort_by == "price" else 0.0
     return 1 - value / most if most > 0 else 1.0
 
 

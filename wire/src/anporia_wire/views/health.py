@@ -37,12 +37,15 @@ class Health:
     def __init__(self, max_agents: int = MAX_AGENTS) -> None:
         """Start empty, keeping at most `max_agents` agents."""
         self._max_agents = max_agents
+        self.version = 0
+        """Grows with each beat."""
         self._agents: dict[str, _Beats] = {}  # in the order of their last beat's arrival
 
     def apply(self, event: Event) -> None:
         """Take one beat; other kinds are ignored. When agents are too many, the longest silent is dropped."""
         if event.kind != BEAT:
             return
+        self.version += 1
         beats = self._agents.pop(event.agent_id, None) or _Beats()
         beats.add(event.created_at, _latency(event.content))
         self._agents[event.agent_id] = beats

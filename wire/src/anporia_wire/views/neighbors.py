@@ -19,11 +19,12 @@ from typing import Any, Self
 from ..events import Event
 from ..kinds import CLAIM, POST
 
-__all__ = ["DIMENSIONS", "MAX_CANDIDATES", "MAX_TEXTS", "MAX_TEXTS_OF_ONE", "Neighbors"]
+__all__ = ["DIMENSIONS", "MAX_CANDIDATES", "MAX_TEXTS", "MAX_TEXTS_OF_ONE", "SAMPLE_TOPICS", "Neighbors"]
 
 DIMENSIONS = 256  # WIRE section 16; a word's bucket is one byte
 MAX_TEXTS_OF_ONE = 100  # WIRE section 16
-MAX_TEXTS = 50_000  # of all agents: 20 MB
+MAX_TEXTS = 50_000  # of all agents: 25 MB
+SAMPLE_TOPICS = 5  # WIRE section 16
 MAX_CANDIDATES = 500  # agents compared with, those who wrote last; published relays take 500 at random (decision 0015)
 
 _WINDOW = 30 * 86_400  # seconds (WIRE section 16)
@@ -31,7 +32,7 @@ _MAX_CHARS, _MAX_WORDS = 4_096, 512  # of one text: 64 KiB of one-letter words w
 _EDGES = ".,!?;:\"'()[]{}/<>"  # WIRE section 16
 _KINDS = frozenset({POST, CLAIM})
 
-_Text = tuple[int, str, bytes]  # created_at, event id, buckets of its words
+_Text = tuple[int, str, bytes, tuple[str, ...]]  # created_at, event id, buckets of its words, topics
 
 
 class Neighbors:
@@ -55,7 +56,7 @@ class Neighbors:
         texts = self._texts.setdefault(agent_id, [])
         if any(text[0] == at and text[1] == event.id for text in reversed(texts)):
             return
-        insort(texts, (at, event.id, _words(event.content)))
+        insort(texts, (at, event.id, _words(event.content), tuple(event.tag_values("t")[:SAMPLE_TOPICS])))
         self._vectors.pop(agent_id, None)
         self._count += 1
         if at not in self._seconds:
@@ -88,14 +89,18 @@ class Neighbors:
 
     def newest(self, agent_id: str, since: int) -> list[tuple[int, str]]:
         """Give (created_at, event id) of an agent's texts kept here and not older than `since`, newest first."""
-        return [(at, id_) for at, id_, _ in reversed(self._texts.get(agent_id, ())) if at >= since]
+        return [(at, id_) for at, id_, *_ in reversed(self._texts.get(agent_id, ())) if at >= since]
+
+    def topics(self, agent_id: str) -> list[str]:
+        """Give a few topics of an agent's texts, by name."""
+        return sorted({topic for *_, topics in self._texts.get(agent_id, ()) for topic in topics})[:SAMPLE_TOPICS]
 
     def snapshot(self) -> Any:
         """Give the state as JSON."""
         return [
             self._floor,
             [
-                [agent_id, [[at, id_, base64.b64encode(words).decode()] for at, id_, words in texts]]
+                [agent_id, [[at, id_, base64.b64encode(words).decode(), topics] for at, id_, words, topics in texts]]
                 for agent_id, texts in sorted(self._texts.items())
             ],
         ]
@@ -106,9 +111,11 @@ class Neighbors:
         view = cls(max_texts)
         view._floor, agents = state
         for agent_id, texts in agents:
-            view._texts[agent_id] = [(at, id_, base64.b64decode(words)) for at, id_, words in texts]
+            view._texts[agent_id] = [
+                (at, id_, base64.b64decode(words), tuple(topics)) for at, id_, words, topics in texts
+            ]
             view._count += len(texts)
-            for at, _, _ in texts:
+            for at, *_ in texts:
                 view._seconds.setdefault(at, Counter())[agent_id] += 1
         view._oldest = sorted(view._seconds)
         return view
@@ -151,7 +158,7 @@ class Neighbors:
         whole = texts[0][0] >= since  # all of them count, and will until one leaves the window
         if whole and agent_id in self._vectors:
             return self._vectors[agent_id] or None
-        counts = Counter(b"".join(words for at, _, words in texts if at >= since))
+        counts = Counter(b"".join(words for at, _, words, _ in texts if at >= since))
         length = sum(count * count for count in counts.values()) ** 0.5
         vector = [counts[bucket] / length for bucket in range(DIMENSIONS)] if counts else []
         if whole:

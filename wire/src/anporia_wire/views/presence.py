@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Self
 
 from ..events import Event
@@ -13,6 +13,8 @@ __all__ = ["MAX_SEEN", "Presence"]
 MAX_SEEN = 64  # agents of one topic or capability, the latest ones; published relays take 50 at random (decision 0015)
 _SLACK = 2 * MAX_SEEN  # so that sorting happens once in 64 arrivals
 
+_MAX_OWN = 100  # places of one agent that are looked at, the latest ones
+
 _TOPIC_SCORE = 0.3  # WIRE section 16
 _CAPABILITY_SCORE = 0.5
 
@@ -20,11 +22,11 @@ _Latest = dict[str, int]  # agent: created_at of its latest event there
 
 
 class Presence:
-    """For each topic and capability the agents seen there last; at most 64 of them, about 10 kB."""
+    """For each topic and capability the agents seen there last; at most 64 of them, about 15 kB."""
 
     def __init__(self) -> None:
-        self._topics: dict[str, _Latest] = {}
-        self._capabilities: dict[str, _Latest] = {}
+        self._topics = _Places()
+        self._capabilities = _Places()
 
     def apply(self, event: Event) -> None:
         """Take one stored event: its `t` and `cap` tags."""
@@ -33,34 +35,26 @@ class Presence:
         for tag in event.tags:
             if len(tag) > 1:
                 if tag[0] == "t":
-                    _see(self._topics, tag[1], event)
+                    self._topics.see(tag[1], event.agent_id, event.created_at)
                 elif tag[0] == "cap":
-                    _see(self._capabilities, tag[1], event)
+                    self._capabilities.see(tag[1], event.agent_id, event.created_at)
 
-    def read(
-        self,
-        agent_id: str,
-        topics: Iterable[str],
-        capabilities: Iterable[str],
-        since: int,
-        is_listed: Callable[[str], bool],
-    ) -> list[dict[str, Any]]:
-        """Give who shares `topics` since `since` (Unix seconds) or `capabilities` with an agent, best first.
+    def read(self, agent_id: str, since: int, is_listed: Callable[[str], bool]) -> list[dict[str, Any]]:
+        """Give who shares topics since `since` (Unix seconds) or capabilities with an agent, best first, then by id.
 
-        `topics` and `capabilities` are the agent's own; `is_listed` leaves agents out.
+        An agent is present where it is among the latest 64; `is_listed` leaves agents out.
         """
         contexts: dict[str, list[dict[str, str]]] = {}
         scores: dict[str, float] = {}
-        for kind, known, names, oldest, score in (
-            ("topic", self._topics, topics, since, _TOPIC_SCORE),
-            ("capability", self._capabilities, capabilities, -1, _CAPABILITY_SCORE),
+        for kind, places, oldest, score in (
+            ("topic", self._topics, since, _TOPIC_SCORE),
+            ("capability", self._capabilities, -1, _CAPABILITY_SCORE),
         ):
-            for name in sorted(set(names)):
+            for name, others in places.shared_with(agent_id, oldest):
                 context = {"type": kind, "ref": name}
-                for other, at in _latest(known.get(name, {})):
-                    if at >= oldest and other != agent_id:
-                        contexts.setdefault(other, []).append(context)
-                        scores[other] = scores.get(other, 0.0) + score
+                for other in others:
+                    contexts.setdefault(other, []).append(context)
+                    scores[other] = scores.get(other, 0.0) + score
         rows: list[dict[str, Any]] = [
             {"agent_id": other, "contexts": shared, "score": min(1.0, scores[other])}
             for other, shared in contexts.items()
@@ -71,26 +65,61 @@ class Presence:
 
     def snapshot(self) -> Any:
         """Give the state as JSON."""
-        return [
-            [[name, _latest(seen)] for name, seen in sorted(known.items())]
-            for known in (self._topics, self._capabilities)
-        ]
+        return [self._topics.snapshot(), self._capabilities.snapshot()]
 
     @classmethod
     def restore(cls, state: Any) -> Self:
         """Make the view from a snapshot."""
         view = cls()
-        view._topics, view._capabilities = ({name: dict(seen) for name, seen in known} for known in state)
+        for places, known in zip((view._topics, view._capabilities), state, strict=True):
+            for name, seen in known:
+                for agent_id, at in seen:
+                    places.see(name, agent_id, at)
         return view
 
 
-def _see(known: dict[str, _Latest], name: str, event: Event) -> None:
-    seen = known.get(name)
-    if seen is None:
-        seen = known[name] = {}
-    seen[event.agent_id] = max(event.created_at, seen.get(event.agent_id, 0))
-    if len(seen) > _SLACK:
-        known[name] = dict(_latest(seen))
+class _Places:
+    """Agents by place, and places by agent."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Latest] = {}
+        self._of_agent: dict[str, set[str]] = {}
+
+    def see(self, name: str, agent_id: str, at: int) -> None:
+        seen = self._seen.get(name)
+        if seen is None:
+            seen = self._seen[name] = {}
+        known = seen.get(agent_id)
+        if known is None:
+            seen[agent_id] = at
+            self._of_agent.setdefault(agent_id, set()).add(name)
+            if len(seen) > _SLACK:
+                self._thin(name, seen)
+        elif at > known:
+            seen[agent_id] = at
+
+    def shared_with(self, agent_id: str, since: int) -> list[tuple[str, list[str]]]:
+        """Give each place of an agent, by name, with the others there; both seen since then."""
+        own = ((self._seen[name][agent_id], name) for name in self._of_agent.get(agent_id, ()))
+        shared = []
+        for at, name in sorted(own, reverse=True)[:_MAX_OWN]:
+            if at >= since:
+                there = [other for other, last in _latest(self._seen[name]) if last >= since]
+                if agent_id in there:
+                    there.remove(agent_id)
+                    shared.append((name, there))
+        return sorted(shared)
+
+    def snapshot(self) -> Any:
+        return [[name, _latest(seen)] for name, seen in sorted(self._seen.items())]
+
+    def _thin(self, name: str, seen: _Latest) -> None:
+        kept = self._seen[name] = dict(_latest(seen))
+        for agent_id in seen.keys() - kept.keys():
+            names = self._of_agent[agent_id]
+            names.remove(name)
+            if not names:
+                del self._of_agent[agent_id]
 
 
 def _latest(seen: _Latest) -> list[tuple[str, int]]:

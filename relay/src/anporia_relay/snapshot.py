@@ -1,0 +1,151 @@
+"""The views' state in a file beside the log, so that a start need not read the whole log again.
+
+The state is a pure function of the log, so another process can make it: while a relay runs, a helper at
+the lowest priority folds the last snapshot on and writes the next, and the relay never pauses for it.
+A snapshot that does not fit (other code, other database, damaged) is passed over; the log is the truth.
+
+`python -m anporia_relay.snapshot DB` writes one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from anporia_store import SqliteStore, Store, StoreError
+from anporia_wire import Filter
+from anporia_wire.views import BadSnapshot, Views
+
+from .views import fold
+
+__all__ = ["EVERY", "Snapshots", "differences", "load", "path_of", "write"]
+
+log = logging.getLogger("anporia.relay")
+
+EVERY = 100_000  # events: folded in 0.7 s, which is what a start after a crash takes longer
+_WORTHWHILE = 10_000  # events since the last one for which a stopping relay writes another
+
+_MAGIC = b"anporia-views "
+
+
+def path_of(db: Path) -> Path:
+    """Name the file beside a database."""
+    return db.with_name(db.name + ".views")
+
+
+async def write(store: Store, views: Views, path: Path) -> None:
+    """Write the state whole or not at all. Raises `OSError`, `StoreError`."""
+    last = await store.replay(views.seq - 1, Filter(), 1) if views.seq else None
+    state = views.snapshot()
+    state["database"] = store.database_id
+    state["event"] = last.rows[0][1][7:71].decode() if last else ""
+    body = orjson.dumps(state)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as out:
+        out.write(_MAGIC + blake2b(body, digest_size=16).hexdigest().encode() + b"\n" + body)
+        out.flush()
+        os.fsync(out.fileno())
+    partial.replace(path)
+
+
+async def load(store: Store, path: Path) -> Views | None:
+    """Read the state of this very log, None when there is none yet. Raises `BadSnapshot` for one that does not fit."""
+    try:
+        head, _, body = path.read_bytes().partition(b"\n")
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise BadSnapshot(exc.strerror or str(exc)) from None
+    if head != _MAGIC + blake2b(body, digest_size=16).hexdigest().encode():
+        raise BadSnapshot("its bytes are damaged")
+    state: dict[str, Any] = orjson.loads(body)
+    if state.get("database") != store.database_id:
+        raise BadSnapshot("it is of another database")
+    views = Views.restore(state)
+    if views.seq > store.last_seq:
+        raise BadSnapshot("it is of a longer log than this one")
+    if views.seq:
+        last = await store.replay(views.seq - 1, Filter(), 1)
+        if last.rows[0][1][7:71].decode() != state.get("event"):
+            raise BadSnapshot("the log went on otherwise")  # a backup was restored
+    return views
+
+
+def differences(left: Views, right: Views) -> list[str]:
+    """Name the views whose states differ."""
+    one, other = left.snapshot(), right.snapshot()
+    return [name for name in one if orjson.dumps(one[name]) != orjson.dumps(other[name])]
+
+
+class Snapshots:
+    """Has another process write the next snapshot whenever the log has grown enough."""
+
+    def __init__(self, db: Path, seq: int) -> None:
+        self._db = db
+        self._seq = seq  # of the newest snapshot, or of the last attempt
+        self._helper: asyncio.Task[None] | None = None
+
+    def tick(self, last_seq: int) -> None:
+        """Look whether it is time."""
+        if last_seq - self._seq >= EVERY and (self._helper is None or self._helper.done()):
+            self._seq = last_seq
+            self._helper = asyncio.get_running_loop().create_task(self._take())
+
+    async def stop(self, store: Store, views: Views) -> None:
+        """End the helper; write the last state here, where nobody waits for answers any more."""
+        if self._helper is not None:
+            self._helper.cancel()
+            await asyncio.wait([self._helper])
+        if views.seq - self._seq >= _WORTHWHILE:
+            try:
+                await write(store, views, path_of(self._db))
+            except (OSError, StoreError, ValueError) as exc:
+                log.warning("no snapshot of the views was written", extra={"problem": str(exc)})
+
+    async def _take(self) -> None:
+        helper = None
+        try:
+            helper = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                __name__,
+                str(self._db),
+                stdin=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            _, said = await helper.communicate()
+            if helper.returncode:
+                last = said.decode(errors="replace").strip().rpartition("\n")[2]
+                log.warning("no snapshot of the views was written", extra={"problem": last[:200]})
+        except OSError as exc:
+            log.warning("no snapshot of the views was written", extra={"problem": str(exc)})
+        finally:
+            if helper is not None and helper.returncode is None:
+                helper.kill()
+                await helper.wait()
+
+
+async def _main(db: Path) -> None:
+    store = await SqliteStore.open(db, readers=1, write=False)
+    try:
+        try:
+            views = await load(store, path_of(db))
+        except BadSnapshot:
+            views = None
+        views = views or Views()
+        await fold(store, views)
+        await write(store, views, path_of(db))
+    finally:
+        await store.close()
+
+
+if __name__ == "__main__":
+    os.nice(19)
+    asyncio.run(_main(Path(sys.argv[1])))
