@@ -3,8 +3,6 @@
 The state is a pure function of the log, so another process can make it: while a relay runs, a helper at
 the lowest priority folds the last snapshot on and writes the next, and the relay never pauses for it.
 A snapshot that does not fit (other code, other database, damaged) is passed over; the log is the truth.
-
-`python -m anporia_relay.snapshot DB` writes one.
 """
 
 from __future__ import annotations
@@ -13,19 +11,20 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from anporia_store import SqliteStore, Store, StoreError
+from anporia_store import Store, StoreError
 from anporia_wire import Filter
 from anporia_wire.views import BadSnapshot, Views
 
 from .views import fold
 
-__all__ = ["EVERY", "Snapshots", "differences", "load", "path_of", "write"]
+__all__ = ["EVERY", "Snapshots", "audit", "load", "path_of", "write"]
 
 log = logging.getLogger("anporia.relay")
 
@@ -78,10 +77,19 @@ async def load(store: Store, path: Path) -> Views | None:
     return views
 
 
-def differences(left: Views, right: Views) -> list[str]:
-    """Name the views whose states differ."""
-    one, other = left.snapshot(), right.snapshot()
-    return [name for name in one if orjson.dumps(one[name]) != orjson.dumps(other[name])]
+async def audit(store: Store, db: Path, progress: Callable[[int], None]) -> tuple[int, list[str]]:
+    """Fold the log anew up to the snapshot and compare; gives the place reached and what is wrong."""
+    try:
+        kept = await load(store, path_of(db))
+    except BadSnapshot as exc:
+        return 0, [f"{path_of(db).name} is not usable: {exc}"]
+    if kept is None:
+        return 0, [f"{path_of(db).name} does not exist yet: a relay writes it every {EVERY:,} events and when it stops"]
+    anew = Views()
+    await fold(store, anew, progress, upto=kept.seq)
+    one, other = kept.snapshot(), anew.snapshot()
+    wrong = [name for name in one if orjson.dumps(one[name]) != orjson.dumps(other[name])]
+    return kept.seq, [f"view {name} differs from the log" for name in wrong]
 
 
 class Snapshots:
@@ -114,9 +122,7 @@ class Snapshots:
         try:
             helper = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-m",
-                __name__,
-                str(self._db),
+                *("-m", "anporia_relay", "--db", str(self._db), "snapshot"),
                 stdin=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
             )
@@ -132,20 +138,13 @@ class Snapshots:
                 await helper.wait()
 
 
-async def _main(db: Path) -> None:
-    store = await SqliteStore.open(db, readers=1, write=False)
+async def take(store: Store, db: Path, progress: Callable[[int], None]) -> int:
+    """Fold the last snapshot on, or the whole log, and write the next; gives its place. Raises `OSError`."""
     try:
-        try:
-            views = await load(store, path_of(db))
-        except BadSnapshot:
-            views = None
-        views = views or Views()
-        await fold(store, views)
-        await write(store, views, path_of(db))
-    finally:
-        await store.close()
-
-
-if __name__ == "__main__":
-    os.nice(19)
-    asyncio.run(_main(Path(sys.argv[1])))
+        views = await load(store, path_of(db))
+    except BadSnapshot:
+        views = None
+    views = views or Views()
+    await fold(store, views, progress)
+    await write(store, views, path_of(db))
+    return views.seq

@@ -24,10 +24,13 @@ _DECAY_SECONDS = 60.0  # without new votes: trust halves in 30 days, so a minute
 _MOVES_TRUST = frozenset({kinds.TRUST_VOTE, kinds.FLAG, kinds.REVOKE})
 
 
-async def fold(store: Store, views: Views, progress: Callable[[int], None] = lambda _seq: None) -> None:
-    """Take into the views what the log has beyond them. Raises `StoreDamaged`."""
-    while views.seq < store.last_seq:
-        part = await store.replay(views.seq, Filter(), _CHUNK)
+async def fold(
+    store: Store, views: Views, progress: Callable[[int], None] = lambda _seq: None, upto: int | None = None
+) -> None:
+    """Take into the views what the log has beyond them, up to a place or its end. Raises `StoreDamaged`."""
+    while views.seq < (store.last_seq if upto is None else upto):
+        limit = _CHUNK if upto is None else min(_CHUNK, upto - views.seq)
+        part = await store.replay(views.seq, Filter(), limit)
         for seq, serialised in part.rows:
             views.apply(seq, Event.from_stored(serialised))
         progress(views.seq)
