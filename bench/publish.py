@@ -78,7 +78,7 @@ def running(**settings: str) -> Iterator[tuple[int, int]]:
     """Run our relay with settings, its limits per address lifted; gives (port, pid)."""
     env = {**os.environ, "ANPORIA_RATE_EXEMPT": "127.0.0.0/8"}
     env |= {f"ANPORIA_{name.upper()}": value for name, value in settings.items()}
-    with _process([Path(sys.executable).with_name("anporia-relay"), "--port", "0"], env, "url=") as server:
+    with process([Path(sys.executable).with_name("anporia-relay"), "--port", "0"], env, "url=") as server:
         yield server
 
 
@@ -87,12 +87,12 @@ def reference_relay() -> Iterator[tuple[int, int]]:
     """Run the published relay with its ceiling per address lifted; gives (port, pid)."""
     with tempfile.TemporaryDirectory(prefix="anporia-bench-") as folder:
         env = {**os.environ, "ANP2_DB": f"{folder}/relay.db", "ANP2_PORT": "0", "ANP2_HOST": "127.0.0.1"}
-        with _process([peer_python("anp2-relay"), "-c", _REFERENCE], env, "running on") as (port, pid):
+        with process([peer_python("anp2-relay"), "-c", _REFERENCE], env, "running on") as (port, pid):
             yield port, pid
 
 
 @contextmanager
-def _process(command: list[str | Path], env: dict[str, str], ready: str) -> Iterator[tuple[int, int]]:
+def process(command: list[str | Path], env: dict[str, str], ready: str) -> Iterator[tuple[int, int]]:
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr
         line = ""

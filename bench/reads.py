@@ -95,10 +95,10 @@ def main() -> None:
             connection = HTTPConnection("127.0.0.1", port)
             for name, make in shapes.items():
                 times, size = ask(connection, [make() for _ in range(REQUESTS)])
-                table.add_row(name, *_middle_and_tail(times), f"{size:,}")
+                table.add_row(name, *middle_and_tail(times), f"{size:,}")
             for page in (1, 1_000):
                 times, size = ask(connection, [page_link(connection, page)] * REQUESTS)
-                table.add_row(f"kind 1, page {page:,} of 50", *_middle_and_tail(times), f"{size:,}")
+                table.add_row(f"kind 1, page {page:,} of 50", *middle_and_tail(times), f"{size:,}")
             memory = int(
                 next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmRSS" in x).split()[1]
             )
@@ -131,7 +131,7 @@ def page_link(connection: HTTPConnection, page: int) -> str:
     return path
 
 
-def _middle_and_tail(times: list[float]) -> tuple[str, str]:
+def middle_and_tail(times: list[float]) -> tuple[str, str]:
     ordered = sorted(times)
     return f"{statistics.median(ordered) * 1e3:.2f}", f"{ordered[int(len(ordered) * 0.99)] * 1e3:.2f}"
 

@@ -26,6 +26,7 @@ DOCUMENTS = [
     "docs/relay.md",
     "docs/protocol.md",
     "docs/performance.md",
+    "docs/conformance.md",
     "CONTRIBUTING.md",
 ]
 _FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

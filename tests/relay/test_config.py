@@ -243,5 +243,7 @@ def test_every_key_is_in_the_manual() -> None:
     rows = dict(re.findall(r"^\| `([a-z_]+)` \| `?([^`|]*?)`? \|", table[0], re.MULTILINE))
     assert list(rows) == KEYS
     for setting in fields(Config):
-        shown = {"rate_exempt": "none", "trusted_proxies": "loopback", "search": "on"}.get(setting.name, str(setting.default) or "none")
+        shown = {"rate_exempt": "none", "trusted_proxies": "loopback", "search": "on"}.get(
+            setting.name, str(setting.default) or "none"
+        )
         assert rows[setting.name] == shown, setting.name

@@ -14,8 +14,11 @@ _SHARE = 20  # what takes longer stays for 20 times as long: 5 % of a core, howe
 class Cached:
     """One answer and what it was made from."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, cost: Callable[[], float] = time.thread_time
+    ) -> None:
+        """Start without an answer; `cost` tells what the thread has used so far, `clock` when it is."""
+        self._clock, self._cost = clock, cost
         self._version: object = None
         self._body = b""
         self._took = 0.0
@@ -26,7 +29,7 @@ class Cached:
         now = self._clock()
         costly = self._took > _CHEAP and now - self._made < _SHARE * self._took
         if self._version is None or (version != self._version and not costly):
+            started = self._cost()  # of this thread alone: waiting for a core makes no answer costly
             self._body = make()
-            self._made = self._clock()
-            self._took, self._version = self._made - now, version
+            self._made, self._took, self._version = self._clock(), self._cost() - started, version
         return self._body

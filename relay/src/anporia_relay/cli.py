@@ -24,7 +24,6 @@ from anporia_wire import AnporiaError
 from . import logs, transfer
 from . import snapshot as snapshots
 from .config import Config
-from .conformance.cli import conformance
 from .routes.about import VERSION
 
 __all__ = ["main"]
@@ -42,8 +41,24 @@ def _setting_flags(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+class _Commands(click.Group):
+    """The commands; the conformance suite is loaded only when asked for, since a relay starts without it."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted([*super().list_commands(context), "conformance"])
+
+    def get_command(self, context: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "conformance":
+            return super().get_command(context, cmd_name)
+        from .conformance.cli import conformance
+
+        return conformance
+
+
 @click.group(
-    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80}
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
 @click.version_option(VERSION, prog_name="anporia-relay", message="%(prog)s %(version)s")
 @click.option(
@@ -233,9 +248,6 @@ def backup(config: Config, target: Path) -> None:
         for rest in ("", "-journal", "-wal", "-shm"):
             _remove(target.with_name(partial.name + rest))
     _stderr().print(f"{target}: {rows:,} events, {target.stat().st_size / 1e6:,.1f} MB")
-
-
-cli.add_command(conformance)
 
 
 def main() -> None:

@@ -65,17 +65,17 @@ def routes(relay: Relay) -> list[Route]:
 
         return Response(200, names_body.get(views.capabilities.version, make))
 
-    searches: dict[tuple[OfferQuery, int, int], bytes] = {}
+    searches: dict[tuple[OfferQuery, str | None, int, int], bytes] = {}
 
     async def search(request: Request) -> Response:
         await relay.trust.fresh()
         wanted = _offer_query(request)
-        key = (wanted, views.capabilities.version, views.trust.scores.computed_at)
+        key = (wanted, request.query.get("cap"), views.capabilities.version, views.trust.scores.computed_at)
         body = searches.get(key)
         if body is None:
             trust = views.trust.scores.weighted
             rows = views.capabilities.search(wanted, lambda agent: trust.get(agent, 0.0))
-            body = serialise({"query": _echo(wanted), "results": rows, "count": len(rows)})
+            body = serialise({"query": _echo(request, wanted), "results": rows, "count": len(rows)})
             while len(searches) >= MAX_SEARCHES:
                 del searches[next(iter(searches))]
             searches[key] = body
@@ -139,9 +139,9 @@ def _offer_query(request: Request) -> OfferQuery:
     )
 
 
-def _echo(wanted: OfferQuery) -> dict[str, Any]:
+def _echo(request: Request, wanted: OfferQuery) -> dict[str, Any]:
     return {
-        "cap": wanted.name,
+        "cap": request.query.get("cap", wanted.name),
         "min_trust": wanted.min_trust,
         "max_latency_ms": wanted.max_latency_ms,
         "max_price_usd": wanted.max_price_usd,

@@ -114,7 +114,7 @@ def routes(relay: Relay) -> list[Route]:
         kind = integer(request.query, "kind", 0, 2**53 - 1, 0)
         limit = integer(request.query, "limit", 1, 1000, 100)
         filter_ = Filter(authors=frozenset({author}), kinds=frozenset({kind}))
-        page = await relay.store.query(Query(filter_, limit, None, hide=0))
+        page = await relay.store.query(Query(filter_, limit, None, hide=HIDDEN))
         head = orjson.dumps({"agent_id": author, "kind": kind, "count": len(page.rows)})[:-1]
         return Response(200, b'%b,"history":[%b]}' % (head, b",".join(reversed(page.rows))))
 

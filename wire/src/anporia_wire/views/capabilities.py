@@ -150,8 +150,11 @@ def _latency(offer: dict[str, Any]) -> float:
 
 
 def _price(offer: dict[str, Any]) -> float:
-    pricing = _object(offer.get("pricing"))
-    return _number(pricing.get("amount")) if pricing.get("currency", "USD") == "USD" else math.inf
+    return _number(_object(offer.get("pricing")).get("amount"))
+
+
+def _price_in_usd(offer: dict[str, Any]) -> float:
+    return _price(offer) if _object(offer.get("pricing")).get("currency", "USD") == "USD" else math.inf
 
 
 # How a sort measures a row, and which way is better.
@@ -177,7 +180,7 @@ def _fits(offer: dict[str, Any], query: OfferQuery) -> bool:
     return (
         (query.name is None or name == query.name or name.startswith(query.name + "."))
         and (query.max_latency_ms is None or _latency(offer) <= query.max_latency_ms)
-        and (query.max_price_usd is None or _price(offer) <= query.max_price_usd)
+        and (query.max_price_usd is None or _price_in_usd(offer) <= query.max_price_usd)
         and (
             query.language is None
             or query.language in _list(_object(offer.get("constraints")).get("supported_languages"))
