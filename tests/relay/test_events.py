@@ -375,3 +375,41 @@ def test_acknowledged_is_visible_to_the_next_read(relay: Served) -> None:
             event = sign(str(number))
             assert writer.ask(post("/events", event.to_json())).status == 200
             assert reader.ask(head("GET", f"/events/{event.id}")).status == 200
+
+
+# -- branches
+
+
+def test_branches(relay: Served) -> None:
+    tags = {
+        "none": [],
+        "main": ["main"],
+        "one": ["b-1"],
+        "two": ["b-2"],
+        "both": ["b-1", "b-2"],
+        "odd": ["main", "b-1"],
+    }
+    for number, (text, branches) in enumerate(tags.items()):
+        relay.publish(sign(text, 1, *(["branch", b] for b in branches), ["t", '["branch","x"'], at=NOW - number))
+    for branch, expected in [
+        ("main", ["none", "main"]),
+        ("b-1", ["one", "both", "odd"]),
+        ("b-1,b-2", ["one", "two", "both", "odd"]),
+        ("main, b-2", ["none", "main", "two", "both"]),
+        ("all", list(tags)),
+        ("b-1,all", list(tags)),
+        ("", list(tags)),
+    ]:
+        answer = relay.get(f"/events?branch={quote(branch)}")
+        assert [e["content"] for e in answer.json()] == expected, branch
+        assert "x-anp-branch-unknown" not in answer.headers
+        assert relay.get(f"/events/count?branch={quote(branch)}").json()["count"] == len(expected)
+        assert ids(relay, f"/events?branch={quote(branch)}&kinds=1&t={quote(chr(91))}") == []
+    first = relay.get("/events?branch=b-1,b-2&limit=3")
+    assert [e["content"] for e in first.json()] == ["one", "two", "both"] and "link" in first.headers
+    answer = relay.get("/events?branch=b-9,b-1&until=5")
+    assert (answer.json(), answer.headers["x-anp-branch-unknown"]) == ([], "b-9")
+    for odd in ("x%0d%0ay", "%f0%9f%98%80", "a%20b"):
+        answer = relay.get(f"/events?branch={odd}")
+        assert answer.json() == [] and "x-anp-branch-unknown" not in answer.headers
+    assert relay.get(f"/events?branch={','.join(map(str, range(17)))}").status == 422

@@ -46,21 +46,23 @@ __all__ = [
 REVOKED, FLAGGED, LOBBY, DISTRUSTED = 1, 2, 4, 8  # bits of events.mark
 HIDDEN = FLAGGED | DISTRUSTED  # by the number of those who flagged, or by their trust
 
-INDEXED_TAGS = frozenset({"t", "p", "e"})  # what queries, threads and flags ask for
+INDEXED_TAGS = frozenset({"t", "p", "e", "branch"})  # what queries, threads and flags ask for
 
 INLINE_BYTES = 8_192  # larger events are read apart: 1,000 of 512 KiB in one answer would be half a gigabyte
 
 PROBE_ROWS = 1_000  # counting this far costs about 30 us an index and settles which is smaller
 
 _INT64_MAX = 2**63 - 1
-_TAG_PATHS = ("t", "p", "e")
+_TAG_PATHS = ("t", "p", "e", "branch")
+MAIN = "main"  # the branch of events that name no other (WIRE section 8)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
     """A filter, at most how many rows (1 ... 1,000), where to begin, and which marks hide a row.
 
-    `e`: only events with an `e` tag of this value. `match`: only events that the search index finds for this
+    `e`: only events with an `e` tag of this value. `branches`: only events that name one of these in a `branch`
+    tag; `main` is where events are that name no other. `match`: only events that the search index finds for this
     (`words.match_expression`); after a `RankCursor` the best first instead of newest first.
     """
 
@@ -70,6 +72,7 @@ class Query:
     hide: int = REVOKED | HIDDEN
     e: str | None = None
     match: str | None = None
+    branches: frozenset[str] | None = None
 
     @property
     def place(self) -> Cursor | None:
@@ -105,6 +108,8 @@ def paths(query: Query) -> list[str]:
     """Name the indexes that could drive this query, the usually most selective first."""
     if query.e is not None:  # an event is referred to by far fewer than match anything else
         return ["e"]
+    if query.branches is not None and MAIN not in query.branches:  # few events name a branch at all
+        return ["branch"]
     found = [name for name in ("authors", "p", "t", "kinds") if getattr(query.filter, name) is not None]
     return found or ["time"]
 
@@ -134,7 +139,7 @@ def list_statement(query: Query, path: str, secret: bytes) -> Statement | None:
     if not selects:
         return None
     wanted = query.limit + 1  # the extra row tells whether there is a next page
-    merged = " UNION ALL ".join(
+    merged = _union(path).join(
         f"SELECT * FROM (SELECT k.seq AS seq, k.created_at AS created_at, k.idkey AS idkey {select}"
         f" ORDER BY k.created_at DESC, k.idkey DESC LIMIT {wanted})"
         for select in selects
@@ -152,9 +157,13 @@ def count_statement(query: Query, path: str, secret: bytes, most: int) -> Statem
     selects, args = _selects(query, path, secret)
     if not selects:
         return None
-    # an event has one author and one kind, so no row is in two arms
-    merged = " UNION ALL ".join(f"SELECT * FROM (SELECT 1 {select} LIMIT {most})" for select in selects)
+    merged = _union(path).join(f"SELECT * FROM (SELECT k.seq {select} LIMIT {most})" for select in selects)
     return Statement(f"SELECT count(*) FROM (SELECT 1 FROM ({merged}) LIMIT {most})", args)
+
+
+def _union(path: str) -> str:
+    """An event has one author and one kind, so it is in one arm; it may name several branches."""
+    return " UNION " if path == "branch" else " UNION ALL "
 
 
 def _selects(query: Query, path: str, secret: bytes) -> tuple[list[str], dict[str, object]]:
@@ -205,6 +214,8 @@ def _arms(query: Query, path: str, secret: bytes) -> list[tuple[str, str, object
         values = [author_key(agent_id) for agent_id in _ids(filter_.authors)]
     elif path == "kinds":
         values = sorted(filter_.kinds or ())
+    elif path == "branch":
+        values = [tag_key(secret, path, branch) for branch in sorted(query.branches or ())]
     elif path in _TAG_PATHS:
         values = [tag_key(secret, path, str(query.e if path == "e" else getattr(filter_, path)))]
     else:
@@ -221,7 +232,14 @@ def _source(path: str) -> str:
 
 
 def _driving_term(path: str, parameter: str) -> str:
-    column = {"authors": "k.author", "kinds": "k.kind", "t": "k.tag", "p": "k.tag", "e": "k.tag"}.get(path)
+    column = {
+        "authors": "k.author",
+        "kinds": "k.kind",
+        "t": "k.tag",
+        "p": "k.tag",
+        "e": "k.tag",
+        "branch": "k.tag",
+    }.get(path)
     return f"{column} = :{parameter}" if column else "1"
 
 
@@ -253,6 +271,12 @@ def _residual(query: Query, path: str, row: str, hide: int) -> Iterator[str]:
             yield f"instr({row}.raw, :{name}_text) > 0"
     if query.e is not None:
         yield f"instr({row}.raw, :e_text) > 0"
+    if query.branches is not None:
+        named = [f"instr({row}.raw, :branch{at}_text) > 0" for at in range(len(query.branches - {MAIN}))]
+        if MAIN in query.branches:
+            others = f"replace(CAST({row}.raw AS TEXT), CAST(:main_text AS TEXT), '')"
+            named += [f"instr({row}.raw, :branch_text) = 0", f"instr({others}, CAST(:branch_text AS TEXT)) = 0"]
+        yield f"({' OR '.join(named)})"
 
 
 def shared_args(query: Query) -> dict[str, object]:
@@ -268,6 +292,12 @@ def shared_args(query: Query) -> dict[str, object]:
         "t_text": _tag_text("t", filter_.t),
         "p_text": _tag_text("p", filter_.p),
         "e_text": _tag_text("e", query.e),
+        "branch_text": b'["branch","',
+        "main_text": _tag_text("branch", MAIN),
+        **{
+            f"branch{at}_text": _tag_text("branch", b)
+            for at, b in enumerate(sorted((query.branches or set()) - {MAIN}))
+        },
     }
 
 

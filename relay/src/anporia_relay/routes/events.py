@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -13,7 +15,7 @@ from anporia_wire import Event, Filter, InvalidFilter, is_id, kinds
 from anporia_wire.jsontext import shown
 
 from ..errors import Rejected
-from ..http import Param, Request, Response, Route, boolean, integer, json
+from ..http import Headers, Param, Request, Response, Route, boolean, integer, json
 
 if TYPE_CHECKING:
     from ..app import Relay
@@ -36,6 +38,7 @@ CHOICE_PARAMS = (
     Param("since", _TIME, "Unix seconds, inclusive"),
     Param("until", _TIME, "Unix seconds, inclusive"),
     Param("q", {"type": "string", "maxLength": 256}, 'words that all occur; "phrases", -without, prefix*'),
+    Param("branch", _TEXT, "main, all, or branches by name, comma-separated; all when absent"),
     Param("as_of", _TIME, "replaces `until` and shows revoked and hidden events as well"),
     Param("include_revoked", _FLAG, "show revoked events"),
     Param("include_hidden", _FLAG, "show events hidden by flags"),
@@ -54,31 +57,33 @@ LIST_PARAMS = (
 
 _ORDERS = ("time", "rank")
 
+MAX_BRANCHES = 16
+_BRANCH = re.compile(r"[A-Za-z0-9._-]{1,64}")  # what may stand in a header
+
 
 def routes(relay: Relay) -> list[Route]:
     """Give the routes that read events."""
 
     async def list_events(request: Request) -> Response:
         params = request.query
-        filter_, hide, match = _choice(params, relay)
+        chosen = _choice(params, relay)
         limit = integer(params, "limit", 1, 1000, 100)
         order = params.get("order") or "time"
         if order not in _ORDERS:
             raise InvalidFilter.of("string_pattern_mismatch", "order", f"must be one of {', '.join(_ORDERS)}", order)
-        ranked = match is not None and order == "rank"
+        ranked = chosen.match is not None and order == "rank"
         after: Cursor | RankCursor | None = RankCursor(0, relay.store.last_seq) if ranked else None
         if params.get("cursor"):
             after = _cursor(params["cursor"], RankCursor if ranked else Cursor)
-        page = await relay.store.query(Query(filter_, limit, after, hide, match=match))
-        headers = []
+        page = await relay.store.query(replace(chosen, limit=limit, after=after))
+        headers = await _unknown_branches(chosen.branches, relay) if chosen.branches and not page.rows else []
         if page.next:
             link = _next_link(relay.config.public_base_url, request, page.next)
             headers.append((b"link", f'<{link}>; rel="next"'.encode()))
         return Response(200, b"[%b]" % b",".join(page.rows), headers)
 
     async def count_events(request: Request) -> Response:
-        filter_, hide, match = _choice(request.query, relay)
-        counted = await relay.store.count(Query(filter_, hide=hide, match=match))
+        counted = await relay.store.count(_choice(request.query, relay))
         return json({"count": counted.count, "exact": counted.exact})
 
     async def one_event(request: Request) -> Response:
@@ -151,8 +156,8 @@ def event_id(text: str) -> str:
     return text.lower()
 
 
-def _choice(query: Mapping[str, str], relay: Relay) -> tuple[Filter, int, str | None]:
-    """Read which events are wanted: the filter, the marks that hide one, what to search for."""
+def _choice(query: Mapping[str, str], relay: Relay) -> Query:
+    """Read which events are wanted: the filter, the marks that hide one, branches, what to search for."""
     params = dict(query)
     hide = 0 if boolean(params, "include_revoked") else REVOKED
     hide |= 0 if boolean(params, "include_hidden") else HIDDEN
@@ -164,7 +169,25 @@ def _choice(query: Mapping[str, str], relay: Relay) -> tuple[Filter, int, str | 
     match = match_expression(params["q"]) if params.get("q") else None
     if match is not None and relay.store.index is None:
         raise Rejected("search_off", "this relay keeps no search index")
-    return filter_, hide, match
+    return Query(filter_, hide=hide, match=match, branches=_branches(params.get("branch", "")))
+
+
+def _branches(text: str) -> frozenset[str] | None:
+    names = frozenset(name.strip() for name in text.split(",") if name.strip())
+    if len(names) > MAX_BRANCHES:
+        raise InvalidFilter.of("too_long", "branch", f"at most {MAX_BRANCHES} values", text)
+    return None if not names or "all" in names else names
+
+
+async def _unknown_branches(names: frozenset[str], relay: Relay) -> Headers:
+    """Tell which branches no event ever named."""
+    unknown = [
+        name
+        for name in sorted(names - {"main"})
+        if _BRANCH.fullmatch(name)
+        and not (await relay.store.count(Query(Filter(), hide=0, branches=frozenset({name})))).count
+    ]
+    return [(b"x-anp-branch-unknown", ",".join(unknown).encode())] if unknown else []
 
 
 def _cursor(text: str, kind: type[Cursor | RankCursor]) -> Cursor | RankCursor:
