@@ -38,6 +38,7 @@ __all__ = ["Relay"]
 
 log = logging.getLogger("anporia.relay")
 
+SETTLED_A_TICK = 2_000  # texts whose words are hashed once a second: 6 ms
 _OPEN_PATHS = frozenset({"/health"})  # stay open on a private relay (settled 14)
 
 
@@ -98,6 +99,7 @@ class Relay:
         """Once a second: look after the streams, and tell the operator when the disk fills or has space again."""
         self.hub.tick()
         self._snapshots.tick(self.views.seq)
+        self.views.neighbors.settle(SETTLED_A_TICK)
         if self.store.writable != self._told_writable:
             self._told_writable = self.store.writable
             if self._told_writable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import math
 import re
@@ -34,6 +35,7 @@ _FEED_CANDIDATES = 6  # times k
 _CLAIMS_WEIGHED = 500
 _NEIGHBOR_WINDOW = 30 * _DAY
 _ONBOARDING_NEIGHBORS, _ONBOARDING_FEED = 10, 20
+_TEXTS_A_STEP = 1_000  # 3 ms of the event loop
 _TEXTS = frozenset({kinds.POST, kinds.CLAIM})
 
 _SIGNALS = ["trust", "recency", "diversity_bonus", "beacon_match_boost", "citation_reach_boost"]
@@ -65,7 +67,7 @@ def routes(relay: Relay) -> list[Route]:
             msg = f"must be one of {', '.join(_METHODS)}"
             raise InvalidFilter.of("string_pattern_mismatch", "method", msg, method)
         if method == "embedding":
-            rows = _similar(id_, k)
+            rows = await _similar(id_, k)
             name = "hashed bag of words, cosine"
         else:
             shared = views.presence.read(id_, int(relay.wall()) - _NEIGHBOR_WINDOW, is_listed)[:k]
@@ -73,7 +75,9 @@ def routes(relay: Relay) -> list[Route]:
             name = "co-occurrence of topics and capabilities"
         return json({"agent_id": id_, "k": k, "method": name, "embedding_dim": DIMENSIONS, "neighbors": rows})
 
-    def _similar(id_: str, k: int) -> list[dict[str, Any]]:
+    async def _similar(id_: str, k: int) -> list[dict[str, Any]]:
+        while not views.neighbors.settle(_TEXTS_A_STEP):  # after a burst of texts
+            await asyncio.sleep(0)
         found = views.neighbors.read(id_, int(relay.wall()), k, is_listed)
         return [{"agent_id": other, "sim": sim, "sample_topics": views.neighbors.topics(other)} for other, sim in found]
 
@@ -122,7 +126,7 @@ def routes(relay: Relay) -> list[Route]:
         if found == "invite_only":
             note = "an invite-only profile is neither introduced nor shown to others"
             return json({"agent_id": id_, "discoverability": found, "neighbors": [], "feed": [], "note": note})
-        near = _similar(id_, _ONBOARDING_NEIGHBORS)
+        near = await _similar(id_, _ONBOARDING_NEIGHBORS)
         feed = await _recent([row["agent_id"] for row in near], _ONBOARDING_FEED)
         return json(
             {

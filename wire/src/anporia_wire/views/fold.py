@@ -59,9 +59,8 @@ class Views:
         """Take the event that stands at `seq` (from 1) of the log; one that is in already changes nothing."""
         if seq == self.seq + 1:
             self.seq = seq
-            while self._ahead and self.seq + 1 in self._ahead:
-                self.seq += 1
-                self._ahead.remove(self.seq)
+            if self._ahead:
+                self._catch_up()
         elif seq <= self.seq or seq in self._ahead:
             return
         else:
@@ -70,6 +69,11 @@ class Views:
             apply(event)
         for apply in self._of_kind.get(event.kind, ()):
             apply(event)
+
+    def _catch_up(self) -> None:
+        while self.seq + 1 in self._ahead:
+            self.seq += 1
+            self._ahead.remove(self.seq)
 
     def snapshot(self) -> dict[str, Any]:
         """Give the whole state as JSON: equal for equal sets of events. Needs every event up to `seq`."""

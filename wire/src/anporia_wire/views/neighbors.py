@@ -1,7 +1,9 @@
 """Who writes about the same things: `/neighbors` by hashed bags of words (WIRE section 16).
 
-Kept are the newest texts of each agent, as one byte a word, and of all texts together the newest so
-many seconds' worth. A second that has fallen out never comes back, so the order of arrival does not matter.
+Kept are the newest texts of each agent, as one byte a word, and of all texts together the newest so many
+seconds' worth. A second that has fallen out never comes back, so the order of arrival does not matter.
+Words are hashed when somebody asks, or little by little (`settle`): while thousands of texts a second
+arrive, most are displaced before.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import heapq
-from bisect import insort
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
@@ -32,7 +34,8 @@ _MAX_CHARS, _MAX_WORDS = 4_096, 512  # of one text: 64 KiB of one-letter words w
 _EDGES = ".,!?;:\"'()[]{}/<>"  # WIRE section 16
 _KINDS = frozenset({POST, CLAIM})
 
-_Text = tuple[int, str, bytes, tuple[str, ...]]  # created_at, event id, buckets of its words, topics
+# created_at, event id, buckets of its words or the text while nobody asked for them, topics
+_Text = tuple[int, str, bytes | str, tuple[str, ...]]
 
 
 class Neighbors:
@@ -43,9 +46,10 @@ class Neighbors:
         self._max_texts = max_texts
         self._texts: dict[str, list[_Text]] = {}  # agent: oldest first
         self._count = 0
-        self._seconds: dict[int, Counter[str]] = {}  # created_at: number of texts of each agent
+        self._seconds: dict[int, dict[str, int]] = {}  # created_at: number of texts of each agent
         self._oldest: list[int] = []  # heap of the seconds, and of some that ran empty
         self._floor = 0  # older texts are no longer taken
+        self._unread: dict[str, None] = {}  # agents with texts whose words were not hashed yet, in order
         self._vectors: dict[str, list[float]] = {}  # agent: direction of all its texts; dropped by a new one
 
     def apply(self, event: Event) -> None:
@@ -54,15 +58,19 @@ class Neighbors:
             return
         at, agent_id = event.created_at, event.agent_id
         texts = self._texts.setdefault(agent_id, [])
-        if any(text[0] == at and text[1] == event.id for text in reversed(texts)):
+        place = bisect_left(texts, (at, event.id))
+        if place < len(texts) and texts[place][1] == event.id:
             return
-        insort(texts, (at, event.id, _words(event.content), tuple(event.tag_values("t")[:SAMPLE_TOPICS])))
+        topics = [tag[1] for tag in event.tags if len(tag) > 1 and tag[0] == "t"]
+        texts.insert(place, (at, event.id, event.content[:_MAX_CHARS], tuple(topics[:SAMPLE_TOPICS])))
+        self._unread[agent_id] = None
         self._vectors.pop(agent_id, None)
         self._count += 1
-        if at not in self._seconds:
-            self._seconds[at] = Counter()
+        of_second = self._seconds.get(at)
+        if of_second is None:
+            of_second = self._seconds[at] = {}
             heapq.heappush(self._oldest, at)
-        self._seconds[at][agent_id] += 1
+        of_second[agent_id] = of_second.get(agent_id, 0) + 1
         if len(texts) > MAX_TEXTS_OF_ONE:
             self._displace(agent_id, texts)
         while self._count > self._max_texts:
@@ -95,15 +103,23 @@ class Neighbors:
         """Give a few topics of an agent's texts, by name."""
         return sorted({topic for *_, topics in self._texts.get(agent_id, ()) for topic in topics})[:SAMPLE_TOPICS]
 
+    def settle(self, most: int) -> bool:
+        """Hash the words of about so many texts that wait for it (1,000 take 3 ms); say whether none is left."""
+        while self._unread and most > 0:
+            agent_id = next(iter(self._unread))
+            most -= len(self._texts.get(agent_id, ()))
+            self._read_texts(agent_id)
+        return not self._unread
+
     def snapshot(self) -> Any:
         """Give the state as JSON."""
-        return [
-            self._floor,
-            [
+        agents = []
+        for agent_id in sorted(self._texts):
+            texts = self._read_texts(agent_id)
+            agents.append(
                 [agent_id, [[at, id_, base64.b64encode(words).decode(), topics] for at, id_, words, topics in texts]]
-                for agent_id, texts in sorted(self._texts.items())
-            ],
-        ]
+            )
+        return [self._floor, agents]
 
     @classmethod
     def restore(cls, state: Any, max_texts: int = MAX_TEXTS) -> Self:
@@ -116,9 +132,21 @@ class Neighbors:
             ]
             view._count += len(texts)
             for at, *_ in texts:
-                view._seconds.setdefault(at, Counter())[agent_id] += 1
+                of_second = view._seconds.setdefault(at, {})
+                of_second[agent_id] = of_second.get(agent_id, 0) + 1
         view._oldest = sorted(view._seconds)
         return view
+
+    def _read_texts(self, agent_id: str) -> list[tuple[int, str, bytes, tuple[str, ...]]]:
+        """Give an agent's texts with the buckets of their words, hashing those that still wait for it."""
+        texts = self._texts.get(agent_id, [])
+        if agent_id in self._unread:
+            del self._unread[agent_id]
+            texts[:] = [
+                (at, id_, _words(words) if isinstance(words, str) else words, topics)
+                for at, id_, words, topics in texts
+            ]
+        return texts  # type: ignore[return-value]  # each of them has its buckets now
 
     def _displace(self, agent_id: str, texts: list[_Text]) -> None:
         """Drop the oldest text of an agent that has too many."""
@@ -135,13 +163,14 @@ class Neighbors:
 
     def _forget(self, second: int) -> None:
         """Drop all texts of the oldest second."""
-        for agent_id, number in self._seconds.pop(second, Counter[str]()).items():
+        for agent_id, number in self._seconds.pop(second, {}).items():
             texts = self._texts[agent_id]
             del texts[:number]
             self._count -= number
             self._vectors.pop(agent_id, None)
             if not texts:
                 del self._texts[agent_id]
+                self._unread.pop(agent_id, None)
         self._floor = second + 1
 
     def _latest_writers(self) -> list[str]:
@@ -152,7 +181,7 @@ class Neighbors:
 
     def _vector(self, agent_id: str, since: int) -> list[float] | None:
         """Give the direction of an agent's words since then, of length 1; None without any."""
-        texts = self._texts.get(agent_id)
+        texts = self._read_texts(agent_id)
         if not texts:
             return None
         whole = texts[0][0] >= since  # all of them count, and will until one leaves the window
@@ -167,12 +196,12 @@ class Neighbors:
 
 
 def _words(content: str) -> bytes:
-    words = content[:_MAX_CHARS].lower().split(None, _MAX_WORDS)[:_MAX_WORDS]
-    return bytes([bucket for bucket in map(_bucket, words) if bucket >= 0])
+    words = content.lower().split(None, _MAX_WORDS)
+    return b"".join(map(_bucket, words[:_MAX_WORDS]))
 
 
 @lru_cache(maxsize=65_536)  # 10 MB: the words of a language, so that most are looked up rather than hashed
-def _bucket(word: str) -> int:
-    """Give the bucket of a word: the first 32 bits of its SHA-256 modulo 256, -1 for mere punctuation."""
+def _bucket(word: str) -> bytes:
+    """Give the bucket of a word: the first 32 bits of its SHA-256 modulo 256; nothing for mere punctuation."""
     word = word.strip(_EDGES)
-    return hashlib.sha256(word.encode("utf-8", "surrogatepass")).digest()[3] if word else -1
+    return hashlib.sha256(word.encode("utf-8", "surrogatepass")).digest()[3:4] if word else b""

@@ -20,9 +20,10 @@ class Rooms:
         """Count one stored event in each of its rooms, once however often it names the room."""
         if event.kind in NEVER_STORED:
             return
-        for room in set(event.tag_values("t")):
+        rooms = [tag[1] for tag in event.tags if len(tag) > 1 and tag[0] == "t"]
+        for room in rooms if len(rooms) < 2 else set(rooms):
             messages, last_at = self._rooms.get(room, (0, 0))
-            self._rooms[room] = (messages + 1, max(last_at, event.created_at))
+            self._rooms[room] = (messages + 1, event.created_at if event.created_at > last_at else last_at)
 
     def read(self) -> list[dict[str, Any]]:
         """Give the rows of `/rooms`, latest activity first, then by name.
