@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 from anporia_wire import Event
 from tests.relay.served import NOW, Served, keys, sign
@@ -46,7 +47,7 @@ async def ask(served: Served, path: str, query: str = "") -> Answered:
     scope = {
         "type": "http",
         "method": "GET",
-        "path": _decoded(path),
+        "path": unquote(path),
         "raw_path": path.encode(),
         "query_string": query.encode(),
         "headers": [(b"host", b"relay")],
@@ -127,7 +128,9 @@ class Bystanders:
             pass
         found = await ask_all(served, self.questions)
         beacons = (await ask(served, "/beacons")).json()["beacons"]
-        answers = {f"{path}?{query}": _own(one.json()) for (path, query), one in zip(self.questions, found, strict=True)}
+        answers = {
+            f"{path}?{query}": _own(one.json()) for (path, query), one in zip(self.questions, found, strict=True)
+        }
         return {**answers, "beacon": [one for one in beacons if one["id"] == self.beacon.id]}
 
 
@@ -147,9 +150,3 @@ def _own(answer: Any) -> Any:
 
 def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
-
-
-def _decoded(path: str) -> str:
-    from urllib.parse import unquote
-
-    return unquote(path)

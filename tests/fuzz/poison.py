@@ -1,4 +1,4 @@
-"""From bytes to hostile events and questions: the same bytes give the same ones to hypothesis, atheris and a plain test.
+"""From bytes to hostile events and questions, the same for hypothesis, atheris and a plain test.
 
 A structure-aware decoder: each byte chooses, so that a changed byte changes one choice and whoever mutates bytes
 (a fuzzer guided by coverage) mutates events. When the bytes are used up every choice is the first.
@@ -7,16 +7,21 @@ A structure-aware decoder: each byte chooses, so that a changed byte changes one
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 from urllib.parse import quote
 
+import orjson
+
 from anporia_relay.http import Route
+from anporia_wire.views import OfferQuery, Views
 from tests.relay.served import NOW
 
-__all__ = ["KINDS", "ODD_TEXTS", "Choices", "content", "created_at", "question", "tags"]
+__all__ = ["KINDS", "ODD_TEXTS", "Choices", "content", "created_at", "plain_question", "question", "read_all", "tags"]
 
 T = TypeVar("T")
+
+MAX_STEPS = 100_000  # of a refresh of trust
 
 KINDS = (
     *(0, 4, 5, 6, 15, 50, 53, 1, 2, 3, 7, 8, 9, 10, 12, 13, 16, 17, 21, 30, 31, 51, 52, 54, 55),
@@ -59,18 +64,99 @@ MEANT = (
 )
 FIELDS = (
     *("name", "capabilities", "score", "ttl_sec", "task_id", "verdict", "reward", "constraints", "derived_from"),
-    *("disposition", "discoverability", "reason", "payment_method", "category", "intent", "capability", "deadline_unix"),
+    *(
+        "disposition",
+        "discoverability",
+        "reason",
+        "payment_method",
+        "category",
+        "intent",
+        "capability",
+        "deadline_unix",
+    ),
     *("url", "preferred_branch", "served_branches", "checkpoint_id", "state_hash", "event_count", "as_of", "type"),
     *("target_checkpoint", "addresses", "chain", "tx_hash", "effective_at", "act", "trigger", "new_stewards"),
     *("multisig_threshold", "latency_ms", "output", "", "\u2028", "__class__"),
 )
+# which of them a view or a rule reads in content of a kind
+FIELDS_OF: Mapping[int, Sequence[str]] = {
+    0: ("name", "discoverability"),
+    4: ("capabilities",),
+    5: ("derived_from",),
+    6: ("score", "reason"),
+    7: ("category",),
+    15: ("ttl_sec", "intent"),
+    50: ("reward", "constraints", "capability"),
+    52: ("task_id", "output"),
+    53: ("task_id", "verdict", "score"),
+    54: ("task_id", "disposition", "payment_method"),
+    55: ("task_id", "reason"),
+}
 TAG_NAMES = ("e", "p", "t", "cap", "cap_wanted", "bootstrap_for", "pow", "s", "nonce", "cosign", "verified_by_external")
 ODD_TEXTS = (
     *("", "0", "-1", "+1", "1e999", "NaN", "inf", "-0.0", "9" * 25, "9" * 5_000, str(2**63), str(-(2**63)), str(2**53)),
-    *("\x00", "\ud7ff", "\u2028", "e\u0301", "\ufdfa", "%", "%zz", "\ufffd", "true", "1,2", ",", "1_0", "٣", "' OR 1=1 --"),
-    *("a" * 64, "A" * 64, "x" * 64, "İ" * 64, "x" * 1_024, "../..", "\r\nX: y", "[]", '{"a":1}', "AAAAAAAAAAAAAAAAAAAAAA"),
-    *('"', '""', '"a', '-"a b"', "a*", "*", "-a b", "a OR b", "NEAR(a b)", "a AND", "(", "^a", "a:b", "a" * 256, "ab " * 16),
-    *("日本", "本", "日*", "²", "\u0301", "x\x00y", "__", "a_b", "7d", "24h", "999999999d", "7D ", "trust", "price", "rank"),
+    *(
+        "\x00",
+        "\ud7ff",
+        "\u2028",
+        "e\u0301",
+        "\ufdfa",
+        "%",
+        "%zz",
+        "\ufffd",
+        "true",
+        "1,2",
+        ",",
+        "1_0",
+        "٣",
+        "' OR 1=1 --",
+    ),
+    *(
+        "a" * 64,
+        "A" * 64,
+        "x" * 64,
+        "İ" * 64,
+        "x" * 1_024,
+        "../..",
+        "\r\nX: y",
+        "[]",
+        '{"a":1}',
+        "AAAAAAAAAAAAAAAAAAAAAA",
+    ),
+    *(
+        '"',
+        '""',
+        '"a',
+        '-"a b"',
+        "a*",
+        "*",
+        "-a b",
+        "a OR b",
+        "NEAR(a b)",
+        "a AND",
+        "(",
+        "^a",
+        "a:b",
+        "a" * 256,
+        "ab " * 16,
+    ),
+    *(
+        "日本",
+        "本",
+        "日*",
+        "²",
+        "\u0301",
+        "x\x00y",
+        "__",
+        "a_b",
+        "7d",
+        "24h",
+        "999999999d",
+        "7D ",
+        "trust",
+        "price",
+        "rank",
+    ),
 )
 
 
@@ -110,10 +196,10 @@ def value(choose: Choices, ids: Sequence[str], depth: int = 3) -> str:
     inner = [value(choose, ids, depth - 1) for _ in range(choose.below(4))]
     if choose.below(2):
         return f"[{','.join(inner)}]"
-    return "{%s}" % ",".join(f"{json.dumps(choose.pick(FIELDS))}:{one}" for one in inner)
+    return _object(f"{json.dumps(choose.pick(FIELDS))}:{one}" for one in inner)
 
 
-def content(choose: Choices, ids: Sequence[str]) -> str:
+def content(choose: Choices, kind: int, ids: Sequence[str]) -> str:
     """Give the content of an event; one in 32 fills its 64 KiB."""
     shape = choose.below(32)
     if shape == 0:
@@ -123,13 +209,13 @@ def content(choose: Choices, ids: Sequence[str]) -> str:
     if shape == 2:
         unit = choose.pick(("a b ", "x", "日", "\u2028", "\ufdfa ", "\\", '"[', "é "))
         return unit * (65_536 // len(unit.encode()))
-    fields = ",".join(
-        f"{json.dumps(choose.pick(FIELDS))}:{value(choose, ids)}" for _ in range(1 + choose.below(5))
-    )
+    own = FIELDS_OF.get(kind, FIELDS)
+    names = [choose.pick(own if choose.below(4) else FIELDS) for _ in range(1 + choose.below(4))]
+    fields = ",".join(f"{json.dumps(name)}:{value(choose, ids)}" for name in names)
     if shape == 3:
         room = 65_536 - len(fields.encode()) - 8
         fields += ',"x":[' + ",".join(["[]"] * max(1, room // 3)) + "]"
-    return f"{{{fields}}}"[:65_536]
+    return _object([fields])
 
 
 def tags(choose: Choices, ids: Sequence[str]) -> list[list[str]]:
@@ -157,6 +243,36 @@ def question(choose: Choices, route: Route, ids: Sequence[str]) -> tuple[str, st
     return path, "&".join(asked)
 
 
+def plain_question(choose: Choices, route: Route, ids: Sequence[str]) -> tuple[str, str]:
+    """Give a well-formed question to a route about one of these ids."""
+    head, brace, tail = route.path.partition("{")
+    path = f"{head}{choose.pick(ids)}{tail.partition('}')[2]}" if brace else route.path
+    return path, f"agent_id={choose.pick(ids)}&limit=50" if route.path == "/home" else ""
+
+
+def read_all(views: Views, ids: Sequence[str]) -> bytes:
+    """Read from the views what routes read, as JSON; scores are worked out in finite time."""
+    assert sum(1 for _ in views.trust.refresh(NOW)) < MAX_STEPS
+    trust = views.trust.scores.weighted
+    threads = [views.tasks.read(id_) for id_ in ids]
+    return orjson.dumps(
+        [
+            views.counts.read(views.roster, NOW),
+            views.rooms.read(),
+            views.capabilities.read(),
+            views.capabilities.search(OfferQuery(limit=10_000), lambda agent: trust.get(agent, 0.0)),
+            views.trust.graph(),
+            sorted(views.moderation.read(trust)),
+            [row["id"] for row in views.beacons.read(NOW)["beacons"]],
+            [(thread.status(NOW), thread.consensus(), thread.mocked) for thread in threads if thread],
+            [views.credit.balance(id_) for id_ in ids],
+            [views.presence.read(id_, NOW - 86_400, lambda _: True) for id_ in ids[:50]],
+            [views.neighbors.read(id_, NOW, 20, lambda _: True) for id_ in ids[:50]],
+            [views.subscriptions.read(id_) for id_ in ids],
+        ]
+    )
+
+
 def _tag(choose: Choices, ids: Sequence[str]) -> list[str]:
     if choose.below(16) == 0:
         return [choose.pick(ODD_TEXTS)[:256] for _ in range(choose.below(4))]
@@ -170,3 +286,7 @@ def _member(choose: Choices, ids: Sequence[str]) -> str:
     if shape == 5:
         return choose.pick(("x", "y", "lobby", "a.b", "12", "256", "a"))
     return choose.pick(ODD_TEXTS)
+
+
+def _object(members: Iterable[str]) -> str:
+    return "{" + ",".join(members) + "}"

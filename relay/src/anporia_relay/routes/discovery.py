@@ -76,8 +76,10 @@ def routes(relay: Relay) -> list[Route]:
         return json({"agent_id": id_, "k": k, "method": name, "embedding_dim": DIMENSIONS, "neighbors": rows})
 
     async def _similar(id_: str, k: int) -> list[dict[str, Any]]:
-        while not views.neighbors.settle(_TEXTS_A_STEP):  # after a burst of texts
+        settled = views.neighbors.settle(_TEXTS_A_STEP)
+        while not settled:  # after a burst of texts
             await asyncio.sleep(0)
+            settled = views.neighbors.settle(_TEXTS_A_STEP)
         found = views.neighbors.read(id_, int(relay.wall()), k, is_listed)
         return [{"agent_id": other, "sim": sim, "sample_topics": views.neighbors.topics(other)} for other, sim in found]
 
