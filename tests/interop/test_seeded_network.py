@@ -461,6 +461,14 @@ def _lists_by_our_rules(world: World, pair: Pair) -> bool:
     return ids == world.listing(pair.params, world.ours) and all(at[id_] <= last for id_ in known)
 
 
+def _history_by_our_rules(world: World, pair: Pair) -> bool:
+    kind, limit = pair.params.get("kind", 0), pair.params.get("limit", 100)
+    own = [e for e in world.events if e.agent_id == pair.subject and e.kind == kind]
+    shown = [e for e in own if len(world.flaggers.get(e.id, ())) < 3 and not world.hidden_by_trust(e, world.ours)]
+    newest = sorted(shown, key=lambda e: (-e.created_at, e.id))[:limit]
+    return [row["id"] for row in pair.ours["history"]] == [e.id for e in reversed(newest)]
+
+
 def _lobby_apart(world: World, pair: Pair) -> bool:
     return not pair.params.keys() & {"kinds", "t"} and _lists_by_our_rules(world, pair)
 
@@ -675,6 +683,12 @@ DIFFERENCES = [
         ("/events",),
         "0.1.0 hides what trusted agents flagged after it has cut the page, which comes short; ties are cut by id here",
         _lists_by_our_rules,
+    ),
+    Difference(
+        "histories are filled",
+        ("/history/{id}",),
+        "as pages are: what trusted agents flagged is left out before the newest are taken",
+        _history_by_our_rules,
     ),
     Difference("newest vote per pair", ("/trust/{id}", "/trust_graph"), _TRUST, _votes_count_once, by_votes=True),
     Difference(
