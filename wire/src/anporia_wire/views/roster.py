@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Self
 
 from ..events import Event
@@ -11,6 +13,7 @@ from .health import Health
 
 __all__ = ["Roster"]
 
+_HOUR = 3_600  # seconds
 _NEVER = (-1, "")  # older than any event
 _DISCOVERABILITIES = ("public", "topic_only", "invite_only")  # PROTOCOL 12.8
 
@@ -20,6 +23,8 @@ class Roster:
 
     def __init__(self) -> None:
         self._agents: dict[str, _Agent] = {}
+        self._cards: dict[str, _Card] = {}
+        self._hours: dict[int, set[str]] = {}  # hour of last_seen: agents; so that a page needs no look at all of them
         self.profiled = 0
         """How many of them have a kind 0."""
 
@@ -30,16 +35,22 @@ class Roster:
         """Take one stored event into its author's entry."""
         if event.kind in NEVER_STORED:
             return
-        agent = self._agents.get(event.agent_id)
+        agent_id, at = event.agent_id, event.created_at
+        agent = self._agents.get(agent_id)
         if agent is None:
-            agent = self._agents[event.agent_id] = _Agent(event.created_at)
+            agent = self._agents[agent_id] = _Agent(at)
+            self._hours.setdefault(at // _HOUR, set()).add(agent_id)
         agent.event_count += 1
-        if event.created_at > agent.last_seen:
-            agent.last_seen = event.created_at
-        elif event.created_at < agent.first_seen:
-            agent.first_seen = event.created_at
+        if at > agent.last_seen:
+            if at // _HOUR != agent.last_seen // _HOUR:
+                self._move(agent_id, agent.last_seen // _HOUR, at // _HOUR)
+            agent.last_seen = at
+        elif at < agent.first_seen:
+            agent.first_seen = at
         if event.kind in (PROFILE, CAPABILITY):
-            card = agent.card = agent.card or _Card()
+            card = self._cards.get(agent_id)
+            if card is None:
+                card = self._cards[agent_id] = _Card()
             self.profiled += event.kind == PROFILE and card.profile is None
             card.apply(event)
 
@@ -51,24 +62,21 @@ class Roster:
         A `name` keeps the agents whose name is a string holding it, in whatever case. At most `limit`
         rows, of those that come after (last_seen, agent_id) of the last row of the page before.
         """
-        wanted = name.lower()
-        chosen = [item for item in self._agents.items() if not wanted or item[1].is_called(wanted)]
-        chosen.sort(key=lambda item: (-item[1].last_seen, item[0]))
-        if after is not None:
-            place = (-after[0], after[1])
-            chosen = [item for item in chosen if (-item[1].last_seen, item[0]) > place]
-        return [
-            {
-                "agent_id": agent_id,
-                "latest_profile": agent.card.profile if agent.card else None,
-                "event_count": agent.event_count,
-                "first_seen": agent.first_seen,
-                "last_seen": agent.last_seen,
-                **health.summary(agent_id, now),
-                "name": agent.card.name if agent.card else None,
-            }
-            for agent_id, agent in chosen[:limit]
-        ]
+        rows = []
+        for agent_id, agent in islice(self._ordered(name.lower(), after), limit):
+            card = self._cards.get(agent_id)
+            rows.append(
+                {
+                    "agent_id": agent_id,
+                    "latest_profile": card.profile if card else None,
+                    "event_count": agent.event_count,
+                    "first_seen": agent.first_seen,
+                    "last_seen": agent.last_seen,
+                    **health.summary(agent_id, now),
+                    "name": card.name if card else None,
+                }
+            )
+        return rows
 
     def detail(self, agent_id: str, health: Health, now: int) -> dict[str, Any] | None:
         """Give the answer of `/agents/{id}` except `credit_balance`, or None for an agent never seen.
@@ -78,7 +86,7 @@ class Roster:
         agent = self._agents.get(agent_id)
         if agent is None:
             return None
-        card = agent.card or _Card()
+        card = self._cards.get(agent_id) or _Card()
         declared = (shown(card.declaration or "") or {}).get("capabilities")
         return {
             "agent_id": agent_id,
@@ -93,18 +101,25 @@ class Roster:
 
     def has_profile(self, agent_id: str) -> bool:
         """Say whether an agent published a kind 0."""
-        agent = self._agents.get(agent_id)
-        return agent is not None and agent.card is not None and agent.card.profile is not None
+        card = self._cards.get(agent_id)
+        return card is not None and card.profile is not None
 
     def discoverability(self, agent_id: str) -> str:
         """Give what the profile says of who may find the agent: public, topic_only or invite_only (PROTOCOL 12.8)."""
-        agent = self._agents.get(agent_id)
-        return agent.card.discoverability if agent and agent.card else "public"
+        card = self._cards.get(agent_id)
+        return card.discoverability if card else "public"
 
     def snapshot(self) -> Any:
         """Give the state as JSON."""
+        cards = self._cards
         return [
-            [agent_id, a.event_count, a.first_seen, a.last_seen, a.card.listed() if a.card else None]
+            [
+                agent_id,
+                a.event_count,
+                a.first_seen,
+                a.last_seen,
+                cards[agent_id].listed() if agent_id in cards else None,
+            ]
             for agent_id, a in sorted(self._agents.items())
         ]
 
@@ -115,21 +130,41 @@ class Roster:
         for agent_id, count, first_seen, last_seen, card in state:
             agent = view._agents[agent_id] = _Agent(first_seen)
             agent.event_count, agent.last_seen = count, last_seen
-            agent.card = _Card.restore(card) if card else None
-            view.profiled += agent.card is not None and agent.card.profile is not None
+            view._hours.setdefault(last_seen // _HOUR, set()).add(agent_id)
+            if card:
+                view._cards[agent_id] = _Card.restore(card)
+                view.profiled += view._cards[agent_id].profile is not None
         return view
+
+    def _ordered(self, name: str, after: tuple[int, str] | None) -> Iterator[tuple[str, _Agent]]:
+        """Yield agents in the order of the rows."""
+        place = (-after[0], after[1]) if after else None
+        if name:
+            groups = [[agent_id for agent_id, card in self._cards.items() if card.is_called(name)]]
+        else:
+            latest = after[0] // _HOUR if after else None
+            hours = sorted((hour for hour in self._hours if latest is None or hour <= latest), reverse=True)
+            groups = (list(self._hours[hour]) for hour in hours)  # type: ignore[assignment]  # one at a time
+        for group in groups:
+            keyed = sorted((-self._agents[agent_id].last_seen, agent_id) for agent_id in group)
+            for key in keyed:
+                if place is None or key > place:
+                    yield key[1], self._agents[key[1]]
+
+    def _move(self, agent_id: str, old: int, new: int) -> None:
+        there = self._hours[old]
+        there.remove(agent_id)
+        if not there:
+            del self._hours[old]
+        self._hours.setdefault(new, set()).add(agent_id)
 
 
 class _Agent:
-    __slots__ = ("card", "event_count", "first_seen", "last_seen")
+    __slots__ = ("event_count", "first_seen", "last_seen")
 
     def __init__(self, at: int) -> None:
         self.event_count = 0
         self.first_seen = self.last_seen = at
-        self.card: _Card | None = None
-
-    def is_called(self, wanted: str) -> bool:
-        return self.card is not None and isinstance(self.card.name, str) and wanted in self.card.name.lower()
 
 
 class _Card:
@@ -151,6 +186,9 @@ class _Card:
             self._read_profile()
         elif event.kind == CAPABILITY and at > self._declared:
             self._declared, self.declaration = at, event.content
+
+    def is_called(self, wanted: str) -> bool:
+        return isinstance(self.name, str) and wanted in self.name.lower()
 
     def listed(self) -> list[Any]:
         return [*self._profiled, self.profile, *self._declared, self.declaration]
