@@ -397,3 +397,10 @@ def test_every_code_is_documented_with_its_status() -> None:
     rows = re.findall(r"^\| `([a-z_]+)` \| (\d{3}) \|", text, re.MULTILINE)
     assert {code: int(status) for code, status in rows} == STATUS
     assert len(rows) == len(STATUS)
+
+
+def test_every_feature_is_documented(relay: Served) -> None:
+    text = (ROOT / "docs/protocol.md").read_text("utf-8")
+    table = text.partition("| feature | means |")[2].partition("\n\n")[0]
+    documented = re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)
+    assert sorted(documented) == sorted(relay.get("/").json()["features"])

@@ -17,13 +17,15 @@ async def test_a_thread_is_the_event_and_all_that_refers_to_it_oldest_first(stor
     replies = [event(2, f"{n}", [("e", root.id, "root"), ("e", root.id)], at=NOW + n // 2) for n in range(9)]
     await store.append([*replies[:4], root, *replies[4:], event(2, "other", [("e", "1" * 64)]), event(1, root.id)])
     expected = [e.to_json() for e in sorted([root, *replies], key=lambda e: (e.created_at, e.id))]
-    assert await store.thread(root.id, 100) == expected
-    assert await store.thread("1" * 64, 100) == [raw for raw in await store.thread("1" * 64, 100) if b'"other"' in raw]
-    assert len(await store.thread(root.id, 3)) == 4  # the event itself and the three oldest
-    assert await store.thread("2" * 64, 100) == []
+    assert await store.thread(root.id, 100) == (expected, True)
+    others, _ = await store.thread("1" * 64, 100)
+    assert len(others) == 1
+    some_of, complete = await store.thread(root.id, 3)
+    assert (len(some_of), complete) == (4, False)  # the event itself and the three oldest
+    assert await store.thread("2" * 64, 100) == ([], True)
     itself = event(2, "me", [("e", replies[0].id)])
     await store.append([itself])
-    assert await store.thread(itself.id, 5) == [itself.to_json()]
+    assert await store.thread(itself.id, 5) == ([itself.to_json()], True)
 
 
 async def test_events_that_refer_to_another_are_listed_by_it(store: SqliteStore) -> None:

@@ -143,7 +143,7 @@ class Relay:
         headers = [(b"vary", b"Origin"), *response.headers]
         if origin is not None:
             headers.append((b"access-control-allow-origin", b"*"))
-            headers.append((b"access-control-expose-headers", b"Link, Retry-After, Anporia-Code"))
+            headers.append((b"access-control-expose-headers", b"Link, Retry-After, Anporia-Code, X-ANP-Branch-Unknown"))
         if isinstance(response, Streaming):
             self.metrics.requests.labels("200").inc()
             await _send_stream(response, headers, send)

@@ -115,19 +115,19 @@ class Reader:
             if raw[7:71] in wanted and self.is_whole(seq, raw)
         }
 
-    async def thread(self, event_id: str, limit: int) -> list[bytes]:
-        """Read a thread; see `Store.thread`. At most `PAGE_BYTES`."""
+    async def thread(self, event_id: str, limit: int) -> tuple[list[bytes], bool]:
+        """Read a thread; see `Store.thread`."""
         own = await self.get(event_id)
         key = q.tag_key(self._secret, "e", event_id)
         text = q.shared_args(q.Query(Filter(), e=event_id))["e_text"]
-        rows = await self._fetch(_THREAD, {"key": key, "text": text, "limit": limit})
-        events = [raw for seq, raw in await self._within_page_bytes(rows) if self.is_whole(seq, raw)]
-        if own is None:
-            return events
-        mine = Event.from_stored(own.serialised)
-        place = sum((e.created_at, e.id) < (mine.created_at, mine.id) for e in map(Event.from_stored, events))
-        events[place:place] = [own.serialised] if own.serialised not in events else []
-        return events
+        rows = await self._fetch(_THREAD, {"key": key, "text": text, "limit": limit + 1})
+        found = await self._within_page_bytes(rows[:limit])
+        events = self._whole(found)
+        if own is not None and own.serialised not in events:
+            mine = Event.from_stored(own.serialised)
+            place = sum((e.created_at, e.id) < (mine.created_at, mine.id) for e in map(Event.from_stored, events))
+            events.insert(place, own.serialised)
+        return events, len(found) == len(rows)
 
     async def count(self, query: q.Query) -> Counted:
         """Count events; see `Store.count`. Raises `QueryTooExpensive`."""

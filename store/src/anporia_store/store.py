@@ -105,8 +105,11 @@ class Store(Protocol):
         """Count what matches, whatever the query's limit and cursor; stops at `MAX_COUNT`."""
         ...
 
-    async def thread(self, event_id: str, limit: int) -> list[bytes]:
-        """Read the event itself and those with an `e` tag of it, oldest first, hidden and revoked included."""
+    async def thread(self, event_id: str, limit: int) -> tuple[list[bytes], bool]:
+        """Read the event itself and those with an `e` tag of it, oldest first, hidden and revoked included.
+
+        At most `limit` events and what one answer may hold; says whether that is all of them.
+        """
         ...
 
     async def distrust(self, targets: Set[str]) -> int:

@@ -19,7 +19,18 @@ __all__ = ["FEATURES", "VERSION", "routes"]
 
 VERSION = version("anporia-relay")
 PROTOCOL = "ANP2 v0.1"
-FEATURES = ("batch", "cursor", "resume", "stream-filters", "dry-run", "include-hidden", "as-of", "count", "search")
+FEATURES = (
+    "batch",
+    "cursor",
+    "resume",
+    "stream-filters",
+    "dry-run",
+    "include-hidden",
+    "as-of",
+    "branches",
+    "count",
+    "search",
+)
 
 
 def routes(relay: Relay) -> list[Route]:

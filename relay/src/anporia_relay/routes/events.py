@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import orjson
 
-from anporia_store import HIDDEN, LOBBY, REVOKED, Cursor, Query, RankCursor, match_expression
+from anporia_store import HIDDEN, LOBBY, REVOKED, Cursor, Page, Query, RankCursor, match_expression
 from anporia_wire import Event, Filter, InvalidFilter, is_id, kinds
 from anporia_wire.jsontext import shown
 
@@ -20,7 +20,7 @@ from ..http import Headers, Param, Request, Response, Route, boolean, integer, j
 if TYPE_CHECKING:
     from ..app import Relay
 
-__all__ = ["FILTER_PARAMS", "agent_id", "event_id", "routes"]
+__all__ = ["FILTER_PARAMS", "agent_id", "cut", "event_id", "routes"]
 
 _KINDS = {"type": "string", "pattern": "^([0-9]{1,16}(,[0-9]{1,16})*)?$"}
 _TEXT, _TIME, _FLAG = {"type": "string"}, {"type": "integer"}, {"type": "boolean", "default": False}
@@ -120,7 +120,7 @@ def routes(relay: Relay) -> list[Route]:
         limit = integer(request.query, "limit", 1, 1000, 100)
         filter_ = Filter(authors=frozenset({author}), kinds=frozenset({kind}))
         page = await relay.store.query(Query(filter_, limit, None, hide=HIDDEN))
-        head = orjson.dumps({"agent_id": author, "kind": kind, "count": len(page.rows)})[:-1]
+        head = orjson.dumps({"agent_id": author, "kind": kind, "count": len(page.rows), **cut(page, limit)})[:-1]
         return Response(200, b'%b,"history":[%b]}' % (head, b",".join(reversed(page.rows))))
 
     kind_and_limit = (
@@ -154,6 +154,11 @@ def event_id(text: str) -> str:
     if len(text) != 64:
         raise Rejected("bad_event_id", "event_id must be 64 hex chars")
     return text.lower()
+
+
+def cut(page: Page, limit: int) -> dict[str, bool]:
+    """Say so where an answer without pages ends before its limit, since its events are very large."""
+    return {"truncated": True} if page.next and len(page.rows) < limit else {}
 
 
 def _choice(query: Mapping[str, str], relay: Relay) -> Query:

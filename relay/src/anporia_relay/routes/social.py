@@ -11,7 +11,7 @@ from anporia_wire.jsontext import shown
 from ..cached import Cached
 from ..errors import Rejected
 from ..http import Param, Request, Response, Route, integer, json, serialise
-from .events import agent_id, event_id
+from .events import agent_id, cut, event_id
 
 if TYPE_CHECKING:
     from ..app import Relay
@@ -65,7 +65,7 @@ def routes(relay: Relay) -> list[Route]:
         limit = integer(params, "limit", 1, 500, 100)
         wanted = Filter(kinds=frozenset({kinds.DM}), authors=frozenset({id_}), since=since)
         page = await relay.store.query(Query(wanted, limit, hide=REVOKED | HIDDEN))
-        head = serialise({"agent_id": id_, "count": len(page.rows)})[:-1]
+        head = serialise({"agent_id": id_, "count": len(page.rows), **cut(page, limit)})[:-1]
         return Response(200, b'%b,"dms":[%b]}' % (head, b",".join(page.rows)))
 
     direction = Param("direction", {"type": "string", "enum": list(_DIRECTIONS), "default": "incoming"}, "which way")

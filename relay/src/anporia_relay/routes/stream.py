@@ -22,7 +22,7 @@ __all__ = ["routes"]
 _REPLAY_ROWS = 256  # a write of some 150 kB: within the network's buffers, so that a slow reader is felt at once
 
 # What /events takes and a stream cannot do (settled 9).
-_NOT_HERE = ("since", "until", "limit", "cursor", "as_of", "include_revoked", "include_hidden", "branch")
+_NOT_HERE = ("since", "until", "limit", "cursor", "as_of", "include_revoked", "include_hidden", "branch", "q", "order")
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),

@@ -27,10 +27,10 @@ def routes(relay: Relay) -> list[Route]:
         if len(request.arg) != 64:
             raise Rejected("bad_event_id", "task_id must be 64 hex chars")
         task_id = request.arg.lower()
-        rows = await relay.store.thread(task_id, MAX_THREAD)
+        rows, complete = await relay.store.thread(task_id, MAX_THREAD)
         if not rows:
             raise Rejected("task_not_found", "task not found")
-        return Response(200, _thread(task_id, rows, views.tasks.read(task_id), int(relay.wall())))
+        return Response(200, _thread(task_id, rows, views.tasks.read(task_id), complete, int(relay.wall())))
 
     async def credit(request: Request) -> Response:
         return json(views.credit.read(agent_id(request.arg), int(relay.wall())))
@@ -43,7 +43,7 @@ def routes(relay: Relay) -> list[Route]:
     ]  # fmt: skip
 
 
-def _thread(task_id: str, rows: list[bytes], thread: TaskThread | None, now: int) -> bytes:
+def _thread(task_id: str, rows: list[bytes], thread: TaskThread | None, complete: bool, now: int) -> bytes:
     """Write the answer of `/task/{id}`, joining the stored bytes of its events."""
     events = list(zip(map(Event.from_stored, rows), rows, strict=True))
     if thread is None:  # no request of this id is stored, so no view keeps it
@@ -64,7 +64,7 @@ def _thread(task_id: str, rows: list[bytes], thread: TaskThread | None, now: int
     }
     if thread.mocked:
         facts["phase"] = "demo"
-    if len(rows) >= MAX_THREAD:
+    if not complete:
         facts["truncated"] = True
     lists = {
         b"request": request,

@@ -153,4 +153,4 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-_READERS_OF_CONTENT = ("jsontext.py", "kinds.py")
+_READERS_OF_CONTENT = ("jsontext.py", "kinds.py", "pow.py")

@@ -18,6 +18,7 @@ from ..canonical import is_id
 from ..events import Event
 from ..jsontext import shown
 from ..kinds import REVOKE, TRUST_VOTE
+from ..pow import declared_bits
 from .revocations import Revocations
 
 __all__ = ["Scores", "Trust", "Vote"]
@@ -28,7 +29,6 @@ _FULL_WEIGHT_TARGETS = 3
 _MAX_PASSES = 20
 _EPSILON = 1e-4
 _WORK_NORM = 65_536.0
-_MAX_BITS = 256
 
 _STEP = 5_000  # votes a step of `refresh`: some 3 ms
 
@@ -200,8 +200,6 @@ def _score(content: str) -> float:
 
 
 def _bits(event: Event) -> int:
-    """Read the first `pow` tag as declared; how many bits the id really has was checked at the door."""
-    declared = event.first_tag("pow")
-    if declared is None or not (declared.isascii() and declared.isdecimal()) or len(declared) > 3:
-        return -1
-    return int(declared) if int(declared) <= _MAX_BITS else -1
+    """Read the work declared; how many bits the id really has was checked at the door."""
+    bits = declared_bits(event.tags)
+    return -1 if bits is None else bits
