@@ -14,6 +14,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from rich.console import Console
@@ -22,7 +23,7 @@ from rich.progress import Progress
 from anporia_store import SqliteStore
 from anporia_wire import Event, event_id, kinds
 
-__all__ = ["AGENTS", "TOPICS", "Network", "fill"]
+__all__ = ["AGENTS", "TOPICS", "WORDS", "Network", "fill"]
 
 SEED = 20261122
 AGENTS = [random.Random(n).randbytes(32).hex() for n in range(2_000)]
@@ -69,7 +70,7 @@ class Network:
             score = draw.choice([1, 1, 1, 0.5, -1])
             tags = [("p", draw.choice(AGENTS))]
             return self._event(kinds.TRUST_VOTE, json.dumps({"score": score, "reason": "met"}), tags, agent, at)
-        text = " ".join(draw.choices(_WORDS, k=25))
+        text = " ".join(draw.choices(WORDS, cum_weights=_CUMULATIVE, k=25))
         tags = [("t", draw.choice(TOPICS)), ("lang", "en")]
         place = number % 100
         if place == 2:
