@@ -30,9 +30,10 @@ AGENTS = [random.Random(n).randbytes(32).hex() for n in range(2_000)]
 TOPICS = [f"topic-{n}" for n in range(500)]
 RATE = 5  # events a second
 
-_WORDS = [
-    f"{a}{b}{c}" for a in ("ka", "to", "mi", "re", "su") for b in ("no", "la", "ve", "shi") for c in ("n", "ra", "x")
-]
+# words as languages have them: the n-th is used in proportion to 1/n (Zipf)
+_SYLLABLES = ("ka", "to", "mi", "re", "su", "no", "la", "ve", "shi", "pol", "dan", "ur", "ig", "ost")
+WORDS = [f"{a}{b}{c}" for a in _SYLLABLES for b in _SYLLABLES for c in _SYLLABLES]
+_CUMULATIVE = list(accumulate(1 / n for n in range(1, len(WORDS) + 1)))
 _CAPABILITIES = [f"skill{n // 10}.part{n % 10}" for n in range(200)]
 _TASKS = 50  # one event in fifty asks for something, and four more follow it
 _VOTES = 100

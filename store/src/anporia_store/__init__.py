@@ -10,8 +10,8 @@ from .errors import (
     StoreFull,
     StoreUnusable,
 )
+from .index import SearchIndex
 from .query import DISTRUSTED, FLAGGED, HIDDEN, LOBBY, REVOKED, Query
-from .search import SearchIndex
 from .sqlite import SqliteStore
 from .store import Appended, Committed, Counted, Page, Replay, Store, Stored
 from .words import MAX_QUESTION_CHARS, SEARCHED, match_expression

@@ -1,42 +1,17 @@
-"""Full-text search: an SQLite FTS5 index in a file of its own beside the log, filled behind it.
+"""From a search to SQL over the index of words, which readers attach as `search`.
 
-The index is derived and never acknowledged: losing it costs a rebuild, nothing else. Its row numbers are
-made of the event's second and its place in the log, so that newest first is the index's own order.
+Its row numbers are made of the event's second and its place in the log, so that newest first is the
+index's own order; the terms of a filter are checked in the log's row beside it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import sqlite3
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import aiosqlite
-
-from anporia_wire import Event, Filter
-
 from . import query as q
-from .errors import DRIVER_ERRORS, StoreError, translate
-from .files import connect
-from .words import SEARCHED, TOKENIZER, indexed
 
-if TYPE_CHECKING:
-    from .sqlite import SqliteStore
-
-__all__ = ["MAX_RANKED", "SearchIndex", "count_statement", "rank_statement", "second_statement", "time_statement"]
-
-log = logging.getLogger("anporia.store")
+__all__ = ["MAX_RANKED", "count_statement", "rank_statement", "row_number", "second_statement", "time_statement"]
 
 MAX_RANKED = 10_000  # newest matches that are ranked: 20 ms; common words have hundreds of thousands
 
-_FORMAT = f"1 {TOKENIZER}"  # another one means: index anew
-_STEP = 200  # events a step: 5 ms of the event loop at most
-_REST = 9  # times as long as the step took: a tenth of one core while others want to publish
-_RETRY_SECONDS = 5.0
-_IDLE_SECONDS = 1.0  # without a commit; then the index may take half of a core
 _SEQ_BITS = 30  # of a row number; above stand 33 bits of the second, until the year 2242
 _LAST_SECOND = 2**33 - 1
 
@@ -44,113 +19,6 @@ _LAST_SECOND = 2**33 - 1
 def row_number(created_at: int, seq: int) -> int:
     """Give the row of an event in the index."""
     return min(created_at, _LAST_SECOND) << _SEQ_BITS | seq
-
-
-class SearchIndex:
-    """The writing side; readers attach the file as `search`."""
-
-    def __init__(self, path: Path, connection: aiosqlite.Connection, seq: int) -> None:
-        self.path = path
-        self.seq = seq
-        """All events of the log up to this one can be found."""
-        self._connection = connection
-        self._news = asyncio.Event()
-        self._last_commit = 0.0
-
-    @classmethod
-    async def open(cls, store: SqliteStore) -> SearchIndex:
-        """Open the index of a log, or begin a new one when there is none that fits it. Raises `StoreError`."""
-        path = store.path.with_name(store.path.name + ".search")
-        for attempt in range(2):
-            connection = await connect(path)
-            try:
-                await connection.execute("PRAGMA journal_mode = WAL")
-                await connection.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes is indexed again
-                seq = await _fitting(connection, store)
-                if seq is None and not attempt:
-                    await connection.close()
-                    _remove(path)
-                    continue
-                if seq is None:
-                    await connection.executescript(_SCHEMA)
-                    await connection.execute("INSERT INTO state VALUES (?, ?, 0, '')", (_FORMAT, store.database_id))
-                    await connection.commit()
-                return cls(path, connection, seq or 0)
-            except DRIVER_ERRORS as exc:
-                await connection.close()
-                if attempt:
-                    raise translate(exc) from exc
-                log.warning("the search index is made anew", extra={"file": path.name, "problem": str(exc)})
-                _remove(path)
-            except BaseException:
-                await connection.close()
-                raise
-        raise AssertionError("the second attempt returns or raises")
-
-    def notify(self) -> None:
-        """Say that the log has grown."""
-        self._last_commit = time.monotonic()
-        self._news.set()
-
-    async def follow(self, store: SqliteStore) -> None:
-        """Index what is in the log and what will come, until cancelled; slowly while events are published."""
-        failing = False
-        while True:
-            if self.seq >= store.last_seq:
-                self._news.clear()
-                await self._news.wait()
-            started = time.monotonic()
-            try:
-                await self.step(store)
-                failing = False
-            except StoreError as exc:  # a full disk, most likely; the log itself may well go on
-                if not failing:
-                    log.warning("the search index cannot follow for now", extra={"problem": str(exc)})
-                failing = True
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            took = time.monotonic() - started
-            idle = started - self._last_commit > _IDLE_SECONDS
-            if self.seq < store.last_seq:
-                await asyncio.sleep(took if idle else took * _REST)
-
-    async def step(self, store: SqliteStore) -> None:
-        """Index the next events of the log. Raises `StoreError`."""
-        part = await store.salvage(self.seq, Filter(kinds=SEARCHED), _STEP)
-        rows = [(row_number(e.created_at, seq), indexed(e)) for seq, raw in part.rows for e in [Event.from_stored(raw)]]
-        last = await store.salvage(part.complete_to - 1, Filter(), 1)
-        mark = last.rows[0][1][7:71].decode() if last.rows else ""
-        try:
-            await self._connection.executemany("INSERT INTO posts (rowid, body) VALUES (?, ?)", rows)
-            await self._connection.execute("UPDATE state SET seq = ?, event = ?", (part.complete_to, mark))
-            await self._connection.commit()
-        except DRIVER_ERRORS as exc:
-            with contextlib.suppress(sqlite3.Error):
-                await self._connection.rollback()
-            raise translate(exc) from exc
-        self.seq = part.complete_to
-
-    async def close(self) -> None:
-        """Release the file."""
-        await self._connection.close()
-
-
-async def _fitting(connection: aiosqlite.Connection, store: SqliteStore) -> int | None:
-    """Give up to where the index holds this very log, or None."""
-    tables = [row[0] for row in await connection.execute_fetchall("SELECT name FROM sqlite_master ORDER BY name")]
-    if "state" not in tables:
-        return None
-    for form, database, seq, event in await connection.execute_fetchall("SELECT * FROM state"):
-        if form == _FORMAT and database == store.database_id and 0 < seq <= store.last_seq:
-            part = await store.salvage(seq - 1, Filter(), 1)  # a restored backup may have gone on otherwise
-            if part.rows and part.rows[0][1][7:71].decode() == event:
-                return int(seq)
-    return None
-
-
-def _remove(path: Path) -> None:
-    for rest in ("", "-wal", "-shm", "-journal"):
-        path.with_name(path.name + rest).unlink(missing_ok=True)
 
 
 def time_statement(query: q.Query) -> q.Statement:
@@ -203,9 +71,3 @@ def _args(query: q.Query, first: int, last: int, wanted: int) -> dict[str, objec
         "upper": (last << _SEQ_BITS) + 2**_SEQ_BITS - 1,
         "wanted": wanted,
     }
-
-
-_SCHEMA = f"""
-    CREATE TABLE state (format TEXT, database TEXT, seq INTEGER, event TEXT);
-    CREATE VIRTUAL TABLE posts USING fts5 (body, content='', tokenize='{TOKENIZER}');
-"""

@@ -14,8 +14,8 @@ from anporia_wire import Event
 from .commit import GroupCommit
 from .errors import DRIVER_ERRORS, StoreError, translate
 from .files import Lock, connect, open_reader, open_writer
+from .index import SearchIndex
 from .reader import Reader
-from .search import SearchIndex
 from .store import Appended, Committed
 
 __all__ = ["SqliteStore"]
