@@ -32,7 +32,7 @@ from .limits import Limits, Peer
 from .metrics import Metrics
 from .pipeline import Pipeline
 from .verifier import Verifier
-from .views import TrustRefresh, fold
+from .views import TrustRefresh, fold, take
 
 __all__ = ["Relay"]
 
@@ -197,14 +197,11 @@ class Relay:
         metrics.gauge("anporia_log_seq", "Sequence number of the newest event", lambda: store.last_seq)
 
     def _committed(self, committed: Sequence[Committed]) -> None:
-        try:
-            for item in committed:
-                self.views.apply(item.seq, item.event)
-            self.trust.notice(item.event for item in committed)
-            if self.store.index:
-                self.store.index.notify()
-        except Exception:
-            log.exception("a view failed on committed events", extra={"seq": committed[0].seq})
+        for item in committed:
+            take(self.views, item.seq, item.event)
+        self.trust.notice(item.event for item in committed)
+        if self.store.index:
+            self.store.index.notify()
         try:
             self.hub.publish(committed)
         except Exception:

@@ -11,7 +11,7 @@ from anporia_store import SqliteStore, Store, StoreError
 from anporia_wire import Event, Filter, kinds
 from anporia_wire.views import Views
 
-__all__ = ["TrustRefresh", "fold"]
+__all__ = ["TrustRefresh", "fold", "take"]
 
 log = logging.getLogger("anporia.relay")
 
@@ -32,8 +32,16 @@ async def fold(
         limit = _CHUNK if upto is None else min(_CHUNK, upto - views.seq)
         part = await store.replay(views.seq, Filter(), limit)
         for seq, serialised in part.rows:
-            views.apply(seq, Event.from_stored(serialised))
+            take(views, seq, Event.from_stored(serialised))
         progress(views.seq)
+
+
+def take(views: Views, seq: int, event: Event) -> None:
+    """Take one event into the views. No event should make a view raise; if one does, only that one is lost to it."""
+    try:
+        views.apply(seq, event)
+    except Exception:
+        log.exception("a view failed on an event", extra={"seq": seq, "id": event.id})
 
 
 class TrustRefresh:

@@ -32,6 +32,7 @@ __all__ = [
     "LOBBY",
     "MAX_AGE",
     "MAX_AHEAD",
+    "MAX_TTL",
     "NEVER_STORED",
     "OVERWRITE",
     "POST",
@@ -75,7 +76,7 @@ LOBBY = "lobby"  # the room every agent may meet in; unfiltered listings leave i
 MAX_AHEAD = 300  # seconds a clock may run fast, inclusive (WIRE section 3 #6)
 MAX_AGE = 604_800  # seven days, inclusive (WIRE section 3 #7)
 
-_MAX_TTL = 86_400  # a beacon lives a day at most (WIRE section 5, kind 15)
+MAX_TTL = 86_400  # a beacon lives a day at most (WIRE section 5, kind 15)
 _MIN_COSIGNERS = 3  # WIRE section 5, kind 12
 _HEX48 = re.compile(r"[0-9a-fA-F]{48}", re.ASCII)
 _HEX64 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
@@ -245,8 +246,8 @@ def _beacon(event: Event) -> str | None:
     if (wrong := _one_of(fields, "intent", _INTENTS)) is not None:
         return wrong
     ttl = fields.get("ttl_sec")
-    if not isinstance(ttl, int) or not 1 <= ttl <= _MAX_TTL:
-        return f"`ttl_sec` must be an integer of 1 to {_MAX_TTL}"
+    if not isinstance(ttl, int) or not 1 <= ttl <= MAX_TTL:
+        return f"`ttl_sec` must be an integer of 1 to {MAX_TTL}"
     return None
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 from ..events import Event
 from ..jsontext import shown
-from ..kinds import BEACON
+from ..kinds import BEACON, MAX_TTL
 from .revocations import Revocations
 
 __all__ = ["MAX_BEACONS", "MAX_OF_ONE", "Beacons"]
@@ -34,12 +34,12 @@ class Beacons:
         self._of_agent: dict[str, list[_Beacon]] = {}
 
     def apply(self, event: Event) -> None:
-        """Take one stored event. A `ttl_sec` that is no integer makes it no beacon."""
+        """Take one stored event. A `ttl_sec` that is no integer from 1 to 86,400 makes it no beacon."""
         if event.kind != BEACON:
             return
         payload = shown(event.content)
         ttl = (payload or {}).get("ttl_sec")
-        if payload is None or isinstance(ttl, bool) or not isinstance(ttl, int):
+        if payload is None or isinstance(ttl, bool) or not isinstance(ttl, int) or not 1 <= ttl <= MAX_TTL:
             return
         beacon = _Beacon(event.created_at, event.id, event.agent_id, payload, event.created_at + ttl, event.tags)
         own = self._of_agent.setdefault(event.agent_id, [])
