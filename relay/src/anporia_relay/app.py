@@ -45,7 +45,7 @@ _OPEN_PATHS = frozenset({"/health"})  # stay open on a private relay (settled 14
 class Relay:
     """One running relay. Make it with `Relay.start`, serve `relay` as an ASGI application, then `stop`."""
 
-    def __init__(self, config: Config, store: SqliteStore, views: Views) -> None:
+    def __init__(self, config: Config, store: SqliteStore, views: Views, snapshot_seq: int = 0) -> None:
         self.config = config
         self.store = store
         self.views = views
@@ -58,7 +58,7 @@ class Relay:
         self.wall = time.time
         self.trust = TrustRefresh(views, store, lambda: self.wall())
         self.router = Router(routes.table(self))
-        self._snapshots = snapshot.Snapshots(config.db, views.seq)
+        self._snapshots = snapshot.Snapshots(config.db, snapshot_seq)
         self._tasks: list[asyncio.Task[None]] = []
         self._told_writable = True
         self._peer = lru_cache(maxsize=4_096)(lambda address: Peer.of(address, config.rate_exempt))
@@ -75,9 +75,9 @@ class Relay:
             except BadSnapshot as exc:
                 log.warning("the views' snapshot is passed over, the log is read instead", extra={"problem": str(exc)})
                 views = Views()
-            folded = views.seq
+            folded = views.seq  # the rest is what no snapshot holds
             await fold(store, views, lambda seq: progress(seq - folded, store.last_seq - folded))
-            relay = cls(config, store, views)
+            relay = cls(config, store, views, folded)
         except BaseException:
             await store.close()
             raise

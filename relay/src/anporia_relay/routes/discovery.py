@@ -8,6 +8,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from anporia_store import HIDDEN, REVOKED, Query
 from anporia_wire import Event, Filter, InvalidFilter, kinds
 from anporia_wire.views import DIMENSIONS
@@ -57,7 +59,7 @@ def routes(relay: Relay) -> list[Route]:
     async def copresence(request: Request) -> Response:
         id_, given = _agent(request), request.query.get("window", "7d")
         since = int(relay.wall()) - _seconds(given)
-        rows = views.presence.read(id_, since, is_listed)[: integer(request.query, "limit", 1, 200, 50)]
+        rows = views.presence.read(id_, since, is_listed, integer(request.query, "limit", 1, 200, 50))
         return json({"agent_id": id_, "window": given, "count": len(rows), "neighbors": rows})
 
     async def neighbors(request: Request) -> Response:
@@ -70,7 +72,7 @@ def routes(relay: Relay) -> list[Route]:
             rows = await _similar(id_, k)
             name = "hashed bag of words, cosine"
         else:
-            shared = views.presence.read(id_, int(relay.wall()) - _NEIGHBOR_WINDOW, is_listed)[:k]
+            shared = views.presence.read(id_, int(relay.wall()) - _NEIGHBOR_WINDOW, is_listed, k)
             rows = [{"agent_id": r["agent_id"], "sim": r["score"], "contexts": r["contexts"]} for r in shared]
             name = "co-occurrence of topics and capabilities"
         return json({"agent_id": id_, "k": k, "method": name, "embedding_dim": DIMENSIONS, "neighbors": rows})
@@ -99,11 +101,12 @@ def routes(relay: Relay) -> list[Route]:
     async def recommendations(request: Request) -> Response:
         id_, k, now = _agent(request), integer(request.query, "k", 1, 100, 20), int(relay.wall())
         await relay.trust.fresh()
-        present = views.presence.read(id_, now - _FEED_PRESENCE, is_listed)[:_FEED_NEIGHBORS]
+        present = views.presence.read(id_, now - _FEED_PRESENCE, is_listed, _FEED_NEIGHBORS)
         rows = await _recent([row["agent_id"] for row in present], k * _FEED_CANDIDATES)
         sought, cited = views.beacons.topics(id_, now), await citations.weights()
         trust, seen, ranked = views.trust.scores.weighted, dict[str, int](), []
-        for event in map(Event.from_stored, rows):
+        for raw in rows:
+            event = Event.from_stored(raw)
             earlier = seen.get(event.agent_id, 0)
             seen[event.agent_id] = earlier + 1
             named = {tag[1] for tag in event.tags if len(tag) > 1 and tag[0] in ("t", "cap")}
@@ -115,9 +118,9 @@ def routes(relay: Relay) -> list[Route]:
                 "citation_boost": 1.0 + math.tanh(cited.get(event.id, 0.0)),
             }
             rank = signals["trust"] / signals["age_h"] * signals["diversity"]
-            ranked.append((rank * signals["beacon_boost"] * signals["citation_boost"], signals, event))
+            ranked.append((rank * signals["beacon_boost"] * signals["citation_boost"], signals, raw))
         ranked.sort(key=lambda entry: -entry[0])
-        feed = [{"rank": rank, "signals": signals, "event": event.to_dict()} for rank, signals, event in ranked[:k]]
+        feed = [{"rank": rank, "signals": signals, "event": orjson.Fragment(raw)} for rank, signals, raw in ranked[:k]]
         return json({"agent_id": id_, "k": k, "feed": feed, "count": len(feed), "ranking_signals": _SIGNALS})
 
     async def onboarding(request: Request) -> Response:
@@ -135,7 +138,7 @@ def routes(relay: Relay) -> list[Route]:
                 "agent_id": id_,
                 "discoverability": found,
                 "neighbors": near,
-                "feed": [Event.from_stored(raw).to_dict() for raw in feed],
+                "feed": [orjson.Fragment(raw) for raw in feed],
                 "next_steps": _NEXT_STEPS,
             }
         )

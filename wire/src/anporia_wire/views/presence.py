@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Self
 
 from ..events import Event
@@ -39,29 +41,27 @@ class Presence:
                 elif tag[0] == "cap":
                     self._capabilities.see(tag[1], event.agent_id, event.created_at)
 
-    def read(self, agent_id: str, since: int, is_listed: Callable[[str], bool]) -> list[dict[str, Any]]:
-        """Give who shares topics since `since` (Unix seconds) or capabilities with an agent, best first, then by id.
+    def read(
+        self, agent_id: str, since: int, is_listed: Callable[[str], bool], limit: int = MAX_SEEN
+    ) -> list[dict[str, Any]]:
+        """Give at most `limit` agents that share topics since `since` (Unix seconds) or capabilities with one.
 
-        An agent is present where it is among the latest 64; `is_listed` leaves agents out.
+        Best first, then by id. An agent is present where it is among the latest 64; `is_listed` leaves agents out.
         """
-        contexts: dict[str, list[dict[str, str]]] = {}
-        scores: dict[str, float] = {}
-        for kind, places, oldest, score in (
-            ("topic", self._topics, since, _TOPIC_SCORE),
-            ("capability", self._capabilities, -1, _CAPABILITY_SCORE),
-        ):
-            for name, others in places.shared_with(agent_id, oldest):
-                context = {"type": kind, "ref": name}
-                for other in others:
-                    contexts.setdefault(other, []).append(context)
-                    scores[other] = scores.get(other, 0.0) + score
-        rows: list[dict[str, Any]] = [
-            {"agent_id": other, "contexts": shared, "score": min(1.0, scores[other])}
-            for other, shared in contexts.items()
-            if is_listed(other)
+        topics = self._topics.shared_with(agent_id, since)
+        capabilities = self._capabilities.shared_with(agent_id, -1)
+        in_topics = Counter(other for _, others in topics for other in others)
+        in_capabilities = Counter(other for _, others in capabilities for other in others)
+        scores = ((-_score(in_topics[other], in_capabilities[other]), other) for other in in_topics | in_capabilities)
+        best = islice(((score, other) for score, other in sorted(scores) if is_listed(other)), limit)
+        places = [
+            *(({"type": "topic", "ref": name}, others) for name, others in topics),
+            *(({"type": "capability", "ref": name}, others) for name, others in capabilities),
         ]
-        rows.sort(key=lambda row: (-row["score"], row["agent_id"]))
-        return rows
+        return [
+            {"agent_id": other, "contexts": [place for place, others in places if other in others], "score": -score}
+            for score, other in best
+        ]
 
     def snapshot(self) -> Any:
         """Give the state as JSON."""
@@ -84,11 +84,14 @@ class _Places:
     def __init__(self) -> None:
         self._seen: dict[str, _Latest] = {}
         self._of_agent: dict[str, set[str]] = {}
+        self._latest: dict[str, list[tuple[str, int]]] = {}  # sorted for a reader; dropped when somebody comes
 
     def see(self, name: str, agent_id: str, at: int) -> None:
         seen = self._seen.get(name)
         if seen is None:
             seen = self._seen[name] = {}
+        elif name in self._latest:
+            del self._latest[name]
         known = seen.get(agent_id)
         if known is None:
             seen[agent_id] = at
@@ -98,13 +101,16 @@ class _Places:
         elif at > known:
             seen[agent_id] = at
 
-    def shared_with(self, agent_id: str, since: int) -> list[tuple[str, list[str]]]:
+    def shared_with(self, agent_id: str, since: int) -> list[tuple[str, set[str]]]:
         """Give each place of an agent, by name, with the others there; both seen since then."""
         own = ((self._seen[name][agent_id], name) for name in self._of_agent.get(agent_id, ()))
         shared = []
         for at, name in sorted(own, reverse=True)[:_MAX_OWN]:
             if at >= since:
-                there = [other for other, last in _latest(self._seen[name]) if last >= since]
+                latest = self._latest.get(name)
+                if latest is None:
+                    latest = self._latest[name] = _latest(self._seen[name])
+                there = {other for other, last in latest if last >= since}
                 if agent_id in there:
                     there.remove(agent_id)
                     shared.append((name, there))
@@ -120,6 +126,16 @@ class _Places:
             names.remove(name)
             if not names:
                 del self._of_agent[agent_id]
+
+
+def _score(topics: int, capabilities: int) -> float:
+    # added one by one, as published relays do: the last bit of three times 0.3 is theirs as well
+    score = 0.0
+    for _ in range(min(topics, 4)):
+        score += _TOPIC_SCORE
+    for _ in range(min(capabilities, 2)):
+        score += _CAPABILITY_SCORE
+    return min(1.0, score)
 
 
 def _latest(seen: _Latest) -> list[tuple[str, int]]:
