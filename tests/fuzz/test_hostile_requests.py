@@ -25,45 +25,20 @@ from tests.relay.served import Answer, Wire, head, keys, sign
 from tests.relays import RunningRelay
 
 ROUTES = (
-    "/",
-    "/health",
-    "/metrics",
-    "/openapi.json",
-    "/docs",
-    "/events",
-    "/events/batch",
-    "/events/dry-run",
-    "/agents",
-    "/rooms",
-    "/capabilities",
-    "/capabilities/search",
-    "/stats",
+    *("/", "/health", "/metrics", "/openapi.json", "/docs", "/events", "/events/batch", "/events/dry-run"),
+    *("/events/count", "/agents", "/rooms", "/capabilities", "/capabilities/search", "/stats", "/trust_graph"),
+    *("/beacons", "/home", "/welcome"),
 )
-BEHIND_AN_ID = ("/events/{}", "/events/{}/flags", "/history/{}", "/agents/{}", "/agents/{}/health")
+BEHIND_AN_ID = (
+    *("/events/{}", "/events/{}/flags", "/history/{}", "/agents/{}", "/agents/{}/health", "/agents/{}/credit"),
+    *("/agents/{}/trust_received", "/trust/{}", "/task/{}", "/citations/{}", "/subscriptions/{}", "/dms/{}"),
+    *("/copresence/{}", "/neighbors/{}", "/recommendations/{}", "/onboarding/{}"),
+)
 NAMES = (
-    "kinds",
-    "kind",
-    "authors",
-    "t",
-    "p",
-    "since",
-    "until",
-    "limit",
-    "cursor",
-    "as_of",
-    "include_hidden",
-    "include_revoked",
-    "name",
-    "cap",
-    "q",
-    "min_trust",
-    "max_latency_ms",
-    "max_price_usd",
-    "supported_language",
-    "tag",
-    "sort_by",
-    "include_conflicts",
-    "branch",
+    *("kinds", "kind", "authors", "t", "p", "since", "until", "limit", "cursor", "as_of", "order", "branch"),
+    *("include_hidden", "include_revoked", "name", "cap", "q", "min_trust", "max_latency_ms", "max_price_usd"),
+    *("supported_language", "tag", "extension_uri", "sort_by", "include_conflicts", "agent_id", "key", "k"),
+    *("method", "window", "direction", "min_score"),
 )
 
 

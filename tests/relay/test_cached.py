@@ -20,7 +20,7 @@ class Clock:
         return b"%d" % self.made
 
 
-def cached(clock: Clock) -> Cached:
+def cached(clock: Clock) -> Cached[bytes]:
     return Cached(lambda: clock.now, lambda: clock.used)
 
 

@@ -95,7 +95,17 @@ def test_content_that_is_no_object_counts_as_empty(content: str) -> None:
 def test_payload_lets_nan_through_and_shown_does_not() -> None:
     assert math.isnan(payload('{"a":NaN}')["a"])
     assert payload('{"a":1e400}') == {"a": math.inf}
-    assert shown('{"a":NaN}') is shown('{"a":1e400}') is shown('{"a":"\\ud800"}') is shown('"\ud800"') is None
+    for odd in ("NaN", "-Infinity", "1e400", "9" * 5_000, '"\\ud800"', '["x",NaN]'):
+        value = shown(f'{{"b":1,"a":{odd}}}')
+        assert value == {"b": 1, "a": ["x", None] if odd.startswith("[") else None}
+    assert shown('{"a":18446744073709551615,"\\ud800":1}') == {"a": 2**64 - 1}
+    assert shown('"\\ud800"') is shown("{NaN}") is shown("\ud800") is None
+
+
+def test_a_payload_of_brackets_is_none() -> None:
+    assert shown(json.dumps({"a": [[]] * 1_990})) is not None
+    assert shown(json.dumps({"a": [[]] * 2_001})) is None
+    assert shown(json.dumps({"a": "[" * 60_000})) is not None
     assert shown('{"a":{"b":[1]}}') == {"a": {"b": [1]}}
 
 

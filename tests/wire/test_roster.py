@@ -40,7 +40,7 @@ def test_rows() -> None:
         unsigned(11, agent="d"),
     )
     assert len(roster) == 3
-    rows = roster.read(health, NOW)
+    rows = roster.read(health, NOW)[0]
     assert [row["agent_id"] for row in rows] == [B, A, C]
     assert rows[0] == {
         "agent_id": B,
@@ -88,7 +88,7 @@ def test_rows() -> None:
 )
 def test_profiles_of_any_content(content: str, name: object) -> None:
     roster = listed(unsigned(0, content, agent="a"))
-    row = roster.read(Health(), NOW)[0]
+    row = roster.read(Health(), NOW)[0][0]
     assert (row["latest_profile"], row["name"]) == (content, name)
     found = roster.detail(A, Health(), NOW)
     assert found is not None and found["name"] == name
@@ -138,7 +138,7 @@ def test_by_name() -> None:
     roster = listed(*(unsigned(0, json.dumps({"name": name}), agent=agent) for agent, name in names.items()))
 
     def found(name: str) -> list[object]:
-        return [row["name"] for row in roster.read(Health(), NOW, name)]
+        return [row["name"] for row in roster.read(Health(), NOW, name)[0]]
 
     assert found("aDA") == ["Ada Lovelace"]
     assert found("éva") == ["ÉVA"]

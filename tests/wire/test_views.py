@@ -58,11 +58,13 @@ def everything(views: Views, health: Health) -> dict[str, Any]:
     """Read all that any route reads."""
     for _ in views.trust.refresh(NOW):
         pass
+    while not views.neighbors.settle(1_000_000):
+        pass
     threads = {task: views.tasks.read(task) for task in TARGETS}
     return {
         "stats": views.counts.read(views.roster, NOW),
-        "agents": views.roster.read(health, NOW),
-        "called x": views.roster.read(health, NOW, "x"),
+        "agents": views.roster.read(health, NOW)[0],
+        "called x": views.roster.read(health, NOW, "x")[0],
         "details": [views.roster.detail(agent, health, NOW) for agent in IDS],
         "findable": [views.roster.discoverability(agent) for agent in IDS],
         "rooms": views.rooms.read(),

@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from anporia_store import Store, StoreError
+from anporia_store import Store
 from anporia_wire import Filter
 from anporia_wire.views import BadSnapshot, Views
 
@@ -114,7 +114,7 @@ class Snapshots:
         if views.seq - self._seq >= _WORTHWHILE:
             try:
                 await write(store, views, path_of(self._db))
-            except (OSError, StoreError, ValueError) as exc:
+            except Exception as exc:  # whatever it is, the relay has to stop in good order
                 log.warning("no snapshot of the views was written", extra={"problem": str(exc)})
 
     async def _take(self) -> None:

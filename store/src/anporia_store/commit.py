@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["MARKS", "GroupCommit"]
 
 MAX_BATCH = 1_000  # rows a transaction: beyond it the time to commit grows faster than the gain
+MAX_MARKED = 500  # rows a transaction of marks: 5 ms, for which publishing waits
 FLAGS_TO_HIDE = 3  # distinct agents (WIRE section 9)
 
 
@@ -210,21 +211,28 @@ class GroupCommit:
     async def distrust(self, targets: Set[str]) -> int:
         """Hide exactly these events on account of trust; see `Store.distrust`."""
         async with self._writing:
-            try:
-                rows = await self._connection.execute_fetchall("SELECT CAST(target AS TEXT) FROM distrusted")
-                known = {row[0] for row in rows}
-                more, fewer = targets - known, known - targets
-                if more or fewer:
-                    write = self._connection.executemany
-                    await write("INSERT INTO distrusted VALUES (?)", [(target,) for target in more])
-                    await write("DELETE FROM distrusted WHERE target = ?", [(target,) for target in fewer])
-                    await self._remark(more | fewer)
-                    await self._connection.commit()
-            except BaseException as exc:
-                with contextlib.suppress(sqlite3.Error):
-                    await self._connection.rollback()
-                raise (translate(exc) if isinstance(exc, DRIVER_ERRORS) else exc) from exc
-            return len(more) + len(fewer)
+            rows = await self._connection.execute_fetchall("SELECT CAST(target AS TEXT) FROM distrusted")
+        known = {row[0] for row in rows}
+        changes = [(target, True) for target in sorted(targets - known)]
+        changes += [(target, False) for target in sorted(known - targets)]
+        for at in range(0, len(changes), MAX_MARKED):
+            async with self._writing:  # publishing goes on in between
+                await self._mark_distrusted(changes[at : at + MAX_MARKED])
+        return len(changes)
+
+    async def _mark_distrusted(self, changes: list[tuple[str, bool]]) -> None:
+        write = self._connection.executemany
+        try:
+            await write("INSERT INTO distrusted VALUES (?)", [(target,) for target, hidden in changes if hidden])
+            await write(
+                "DELETE FROM distrusted WHERE target = ?", [(target,) for target, hidden in changes if not hidden]
+            )
+            await self._remark(target for target, _ in changes)
+            await self._connection.commit()
+        except BaseException as exc:
+            with contextlib.suppress(sqlite3.Error):
+                await self._connection.rollback()
+            raise (translate(exc) if isinstance(exc, DRIVER_ERRORS) else exc) from exc
 
     async def _already_stored(self, events: list[Event]) -> tuple[dict[str, int], set[str], set[str]]:
         """Find which ids are stored, which of them no longer whole, and which a kind 9 or 7 awaits."""

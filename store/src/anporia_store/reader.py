@@ -109,9 +109,10 @@ class Reader:
         wanted = {id_.encode(): id_ for id_ in event_ids if is_id(id_)}
         keys = [q.id_key(id_) for id_ in wanted.values()]
         rows = await self._fetch(_BY_IDS, (orjson.dumps(keys).decode(),)) if keys else []
+        marks = {row[0]: row[3] for row in rows}
         return {
-            wanted[raw[7:71]]: Stored(seq, raw, mark)
-            for seq, raw, mark in rows
+            wanted[raw[7:71]]: Stored(seq, raw, marks[seq])
+            for seq, raw in await self._within_page_bytes(rows)
             if raw[7:71] in wanted and self.is_whole(seq, raw)
         }
 
@@ -124,10 +125,11 @@ class Reader:
         found = await self._within_page_bytes(rows[:limit])
         events = self._whole(found)
         if own is not None and own.serialised not in events:
-            mine = Event.from_stored(own.serialised)
-            place = sum((e.created_at, e.id) < (mine.created_at, mine.id) for e in map(Event.from_stored, events))
-            events.insert(place, own.serialised)
-        return events, len(found) == len(rows)
+            events.append(own.serialised)
+        keyed = [
+            (event.created_at, event.id, raw) for event, raw in zip(map(Event.from_stored, events), events, strict=True)
+        ]
+        return [raw for _, _, raw in sorted(keyed)], len(found) == len(rows)
 
     async def count(self, query: q.Query) -> Counted:
         """Count events; see `Store.count`. Raises `QueryTooExpensive`."""
@@ -233,7 +235,7 @@ class Reader:
 
     async def flags(self, event_id: str) -> list[bytes]:
         """Give the flags on an event; see `Store.flags`."""
-        return [raw for seq, raw in await self._fetch(_FLAGS, (event_id,)) if self.is_whole(seq, raw)]
+        return self._whole(await self._within_page_bytes(await self._fetch(_FLAGS, (event_id,))))
 
     def is_whole(self, seq: int, raw: bytes) -> bool:
         if id_of_serialised(raw) is not None:
@@ -258,14 +260,24 @@ _BY_ID = f"""
 """
 
 _BY_IDS = f"""
-    SELECT e.seq, {q.RAW.format("e")}, coalesce(CAST(e.mark AS INTEGER), 0)
+    SELECT e.seq, {q.SMALL.format("e")}, coalesce(CAST(e.mark AS INTEGER), 0)
     FROM json_each(?) j CROSS JOIN events e ON e.idkey = j.value
 """
 
-# the order of tasks: oldest first, then id ascending, which is idkey descending
+# The order of tasks: oldest first, then id ascending, which is idkey descending. What belongs to the task comes
+# first into the limit, so that nobody buries it under replies.
+_PART_OF_THREAD = """
+    SELECT * FROM (SELECT k.seq AS seq, k.created_at AS created_at, k.idkey AS idkey, {rank} AS rank
+        FROM tags k CROSS JOIN events e ON e.seq = k.seq
+        WHERE k.tag = :key AND k.kind {kinds} BETWEEN 50 AND 55 AND instr(e.raw, :text) > 0
+        ORDER BY k.created_at, k.idkey DESC LIMIT :limit)
+"""
 _THREAD = f"""
-    SELECT k.seq, {q.SMALL.format("e")} FROM tags k CROSS JOIN events e ON e.seq = k.seq
-    WHERE k.tag = :key AND instr(e.raw, :text) > 0 ORDER BY k.created_at, k.idkey DESC LIMIT :limit
+    SELECT r.seq, {q.SMALL.format("r")} FROM
+        (SELECT * FROM ({_PART_OF_THREAD.format(rank=0, kinds="")}
+                        UNION ALL {_PART_OF_THREAD.format(rank=1, kinds="NOT")})
+         ORDER BY rank, created_at, idkey DESC LIMIT :limit) m
+    CROSS JOIN events r ON r.seq = m.seq ORDER BY m.rank, m.created_at, m.idkey DESC
 """
 
 _BY_SEQ = f"SELECT e.seq, {q.RAW.format('e')} FROM json_each(?) j CROSS JOIN events e ON e.seq = j.value"
@@ -278,6 +290,6 @@ _REVOCATION = f"""
 """
 
 _FLAGS = f"""
-    SELECT k.seq, {q.RAW.format("k")} FROM flags f CROSS JOIN events k ON k.seq = f.seq
+    SELECT k.seq, {q.SMALL.format("k")} FROM flags f CROSS JOIN events k ON k.seq = f.seq
     WHERE f.target = ? ORDER BY k.created_at DESC, k.idkey DESC LIMIT {MAX_FLAGS}
 """

@@ -31,10 +31,11 @@ def time_statement(query: q.Query) -> q.Statement:
 
 
 def second_statement(query: q.Query, second: int) -> q.Statement:
-    """Select all rows of one second."""
+    """Select rows of one second, in the order of lists."""
     second = min(second, _LAST_SECOND)
-    sql = _select(query, f"{q.SMALL.format('k')}, k.created_at, k.idkey", "LIMIT :wanted")
-    return q.Statement(sql, _args(query, second, second, MAX_RANKED))
+    order = "ORDER BY k.created_at DESC, k.idkey DESC LIMIT :wanted"
+    sql = _select(query, f"{q.SMALL.format('k')}, k.created_at, k.idkey", order)
+    return q.Statement(sql, _args(query, second, second, query.limit + 1))
 
 
 def rank_statement(query: q.Query, upto: int, offset: int) -> q.Statement:

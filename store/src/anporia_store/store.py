@@ -90,7 +90,7 @@ class Store(Protocol):
         ...
 
     async def get_many(self, event_ids: Collection[str]) -> dict[str, Stored]:
-        """Read events by their full lower-case ids; those that are not here, or not whole, are left out."""
+        """Read events by their full lower-case ids; what is not here, not whole, or beyond one answer is left out."""
         ...
 
     async def author_and_kind(self, event_id: str) -> tuple[str, int] | None:

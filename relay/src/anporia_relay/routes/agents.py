@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+import orjson
+
 from anporia_wire import InvalidFilter
 from anporia_wire.views import OfferQuery
 
@@ -20,7 +22,9 @@ __all__ = ["routes"]
 
 MAX_NAME_CHARS = 128  # WIRE section 10
 MAX_AGENTS = 10_000  # rows of one answer: 3.5 MB; published relays give all, so the first page must be large
-MAX_SEARCHES = 256  # answers of `/capabilities/search` kept: 100 kB each at most
+MAX_SEARCHES = 256  # answers of `/capabilities/search` kept
+MAX_KEPT_BYTES = 100_000  # of one of them
+MAX_ANSWER_BYTES = 8 * 1024 * 1024  # rows end there, as events of a page do
 
 _SORTS = ("trust", "latency", "price")
 _TEXT = {"type": "string"}
@@ -29,7 +33,7 @@ _TEXT = {"type": "string"}
 def routes(relay: Relay) -> list[Route]:
     """Give the routes over the relay's views."""
     views, beats = relay.views, relay.health
-    everybody, rooms_body, names_body = Cached(), Cached(), Cached()
+    everybody, rooms_body, names_body = Cached[Response](), Cached[bytes](), Cached[bytes]()
 
     async def agents(request: Request) -> Response:
         params, now = request.query, int(relay.wall())
@@ -38,13 +42,10 @@ def routes(relay: Relay) -> list[Route]:
             msg = f"at most {MAX_NAME_CHARS} characters"
             raise InvalidFilter.of("string_too_long", "name", msg, name)
         limit = integer(params, "limit", 1, MAX_AGENTS, MAX_AGENTS)
-        if not name and limit == MAX_AGENTS >= len(views.roster) and not params.get("cursor"):
-            version = (views.seq, beats.version, now)
-            return Response(200, everybody.get(version, lambda: serialise({"agents": views.roster.read(beats, now)})))
+        if not name and limit == MAX_AGENTS and not params.get("cursor"):
+            return everybody.get((views.seq, beats.version, now), lambda: _page(relay, request, now, name, limit, None))
         after = _place(params["cursor"]) if params.get("cursor") else None
-        rows = views.roster.read(beats, now, name, limit + 1, after)
-        headers = _next_page(relay, request, rows[limit - 1]) if len(rows) > limit else []
-        return json({"agents": rows[:limit]}, headers=headers)
+        return _page(relay, request, now, name, limit, after)
 
     async def agent(request: Request) -> Response:
         id_ = agent_id(request.arg)
@@ -75,10 +76,18 @@ def routes(relay: Relay) -> list[Route]:
         if body is None:
             trust = views.trust.scores.weighted
             rows = views.capabilities.search(wanted, lambda agent: trust.get(agent, 0.0))
-            body = serialise({"query": _echo(request, wanted), "results": rows, "count": len(rows)})
-            while len(searches) >= MAX_SEARCHES:
-                del searches[next(iter(searches))]
-            searches[key] = body
+            kept: list[orjson.Fragment] = []
+            size = 0
+            for row in map(serialise, rows):
+                size += len(row)
+                if kept and size > MAX_ANSWER_BYTES:
+                    break
+                kept.append(orjson.Fragment(row))
+            body = serialise({"query": _echo(request, wanted), "results": kept, "count": len(kept)})
+            if len(body) <= MAX_KEPT_BYTES:
+                while len(searches) >= MAX_SEARCHES:
+                    del searches[next(iter(searches))]
+                searches[key] = body
         return Response(200, body)
 
     async def stats(_request: Request) -> Response:
@@ -160,6 +169,11 @@ def _place(text: str) -> tuple[int, str]:
     if not (last_seen.isascii() and last_seen.isdigit() and len(last_seen) <= 16):
         raise Rejected("bad_cursor", "not a cursor of this relay; take it from the Link header of the page before")
     return int(last_seen), agent
+
+
+def _page(relay: Relay, request: Request, now: int, name: str, limit: int, after: tuple[int, str] | None) -> Response:
+    rows, more = relay.views.roster.read(relay.health, now, name, limit, after)
+    return json({"agents": rows}, headers=_next_page(relay, request, rows[-1]) if more else [])
 
 
 def _next_page(relay: Relay, request: Request, last: dict[str, Any]) -> Headers:

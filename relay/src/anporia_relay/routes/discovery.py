@@ -37,7 +37,8 @@ _FEED_CANDIDATES = 6  # times k
 _CLAIMS_WEIGHED = 500
 _NEIGHBOR_WINDOW = 30 * _DAY
 _ONBOARDING_NEIGHBORS, _ONBOARDING_FEED = 10, 20
-_TEXTS_A_STEP = 1_000  # 3 ms of the event loop
+_WORDS_A_STEP = 5_000  # 1 to 4 ms of the event loop
+_STEPS = 200  # then others have waited long enough; what is left counts next time
 _TEXTS = frozenset({kinds.POST, kinds.CLAIM})
 
 _SIGNALS = ["trust", "recency", "diversity_bonus", "beacon_match_boost", "citation_reach_boost"]
@@ -78,10 +79,10 @@ def routes(relay: Relay) -> list[Route]:
         return json({"agent_id": id_, "k": k, "method": name, "embedding_dim": DIMENSIONS, "neighbors": rows})
 
     async def _similar(id_: str, k: int) -> list[dict[str, Any]]:
-        settled = views.neighbors.settle(_TEXTS_A_STEP)
-        while not settled:  # after a burst of texts
+        for _ in range(_STEPS):  # more than one only after a burst of texts
+            if views.neighbors.settle(_WORDS_A_STEP):
+                break
             await asyncio.sleep(0)
-            settled = views.neighbors.settle(_TEXTS_A_STEP)
         found = views.neighbors.read(id_, int(relay.wall()), k, is_listed)
         return [{"agent_id": other, "sim": sim, "sample_topics": views.neighbors.topics(other)} for other, sim in found]
 

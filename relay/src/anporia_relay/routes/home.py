@@ -41,7 +41,7 @@ def routes(relay: Relay) -> list[Route]:
         mentions = await _mentions(me, now, limit)
         tasks = await _open_tasks(me, now, limit)
         pending = await _pending(me, now, limit)
-        votes = (await received_votes(relay, me, now - _VOTES_SECONDS))[:limit]
+        votes = await received_votes(relay, me, now - _VOTES_SECONDS, -1.0, limit)
         registered = views.roster.has_profile(me)
         links = {
             "publish": f"{base}/events",

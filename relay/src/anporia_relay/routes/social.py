@@ -25,7 +25,7 @@ _DIRECTIONS = ("incoming", "outgoing")
 def routes(relay: Relay) -> list[Route]:
     """Give the routes between agents."""
     views = relay.views
-    beacons_body = Cached()
+    beacons_body = Cached[bytes]()
 
     async def citations(request: Request) -> Response:
         id_ = event_id(request.arg)
@@ -82,10 +82,10 @@ def routes(relay: Relay) -> list[Route]:
 
 
 def derived_from(event: Event) -> list[str]:
-    """Read which events a claim says it is derived from."""
+    """Read which events a claim says it is derived from, each once."""
     said: Any = (shown(event.content) or {}).get("derived_from")
     named = [said] if isinstance(said, str) else said if isinstance(said, list) else []
-    return [one for one in named if isinstance(one, str)]
+    return list(dict.fromkeys(one for one in named if isinstance(one, str)))
 
 
 def _any_agent(request: Request) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from anporia_store import REVOKED, Query
-from anporia_wire import Event, Filter, kinds
+from anporia_wire import Event
 from anporia_wire.jsontext import shown
 
 from ..cached import Cached
@@ -19,13 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["received_votes", "routes"]
 
 MAX_REASON_CHARS = 120  # WIRE sections 11 and 16
-_MAX_VOTES_READ = 1_000  # newest votes looked at for one answer
 
 
 def routes(relay: Relay) -> list[Route]:
     """Give the routes about trust."""
     views = relay.views
-    graph_body = Cached()
+    graph_body = Cached[bytes]()
 
     async def trust(request: Request) -> Response:
         if len(request.arg) != 64:
@@ -44,7 +42,7 @@ def routes(relay: Relay) -> list[Route]:
         given = decimal(params, "min_score", -1, 1)
         least = 0.0 if given is None else given
         limit = integer(params, "limit", 1, 200, 50)
-        votes = [v for v in await received_votes(relay, id_, now - since) if v["score"] >= least][:limit]
+        votes = await received_votes(relay, id_, now - since, least, limit)
         return json(
             {
                 "agent_id": id_,
@@ -70,23 +68,21 @@ def routes(relay: Relay) -> list[Route]:
     ]  # fmt: skip
 
 
-async def received_votes(relay: Relay, agent: str, since: int) -> list[dict[str, Any]]:
-    """Give the unrevoked votes for an agent, newest first; those without a valid score are left out."""
-    filter_ = Filter(kinds=frozenset({kinds.TRUST_VOTE}), p=agent, since=since)
-    page = await relay.store.query(Query(filter_, _MAX_VOTES_READ, hide=REVOKED))
-    votes = []
-    for vote in map(Event.from_stored, page.rows):
-        said = shown(vote.content) or {}
-        score, reason = said.get("score"), said.get("reason")
-        if isinstance(score, bool) or not isinstance(score, (int, float)) or not -1 <= score <= 1:
-            continue
-        votes.append(
+async def received_votes(relay: Relay, agent: str, since: int, least: float, limit: int) -> list[dict[str, Any]]:
+    """Give the newest unrevoked votes for an agent; those without a valid score are left out."""
+    votes = relay.views.trust.received(agent, since, least, limit)
+    found = await relay.store.get_many([vote.id for _, vote in votes])
+    rows = []
+    for voter, vote in votes:
+        stored = found.get(vote.id)
+        reason = (shown(Event.from_stored(stored.serialised).content) or {}).get("reason") if stored else None
+        rows.append(
             {
-                "voter": vote.agent_id,
-                "score": score,
+                "voter": voter,
+                "score": vote.score,
                 "reason": reason[:MAX_REASON_CHARS] if isinstance(reason, str) else "",
                 "created_at": vote.created_at,
                 "event_id": vote.id,
             }
         )
-    return votes
+    return rows

@@ -6,6 +6,7 @@ Names come from the `cap` tags of each agent's latest kind 4, searchable offers 
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,10 @@ from ..events import Event
 from ..jsontext import shown
 from ..kinds import CAPABILITY
 
-__all__ = ["Capabilities", "OfferQuery"]
+__all__ = ["MAX_OFFERS", "Capabilities", "OfferQuery"]
+
+MAX_OFFERS = 100  # of one declaration, the first ones
+MAX_NAMES = 10_000  # rows of `/capabilities`
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,9 @@ class Capabilities:
             return
         declared = (shown(event.content) or {}).get("capabilities")
         offers = declared if isinstance(declared, list) else []
-        offers = [offer for offer in offers if isinstance(offer, dict) and isinstance(offer.get("name"), str)]
+        offers = [offer for offer in offers if isinstance(offer, dict) and isinstance(offer.get("name"), str)][
+            :MAX_OFFERS
+        ]
         self._declare(event.agent_id, event.created_at, event.id, frozenset(event.tag_values("cap")), offers)
 
     def read(self) -> list[dict[str, Any]]:
@@ -62,7 +68,9 @@ class Capabilities:
             {"capability": name, "providers": len(agents), "last_declared": max(agents.values())}
             for name, agents in self._providers.items()
         ]
-        return sorted(rows, key=lambda row: (-row["providers"], -row["last_declared"], row["capability"]))
+        return heapq.nsmallest(
+            MAX_NAMES, rows, key=lambda row: (-row["providers"], -row["last_declared"], row["capability"])
+        )
 
     def tags_of(self, agent: str) -> frozenset[str]:
         """Give the `cap` tags of an agent's latest declaration."""
@@ -191,8 +199,8 @@ def _fits(offer: dict[str, Any], query: OfferQuery) -> bool:
 
 
 def _number(value: object) -> float:
-    """Give a finite number, or infinity for what is none: it then fits no bound and sorts last."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    """Give a number from 0, or infinity for what is none: it then fits no bound and sorts last."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
         return math.inf
     return float(value)
 

@@ -12,6 +12,7 @@ from .roster import Roster
 
 __all__ = ["Counts"]
 
+MAX_KINDS = 1_000  # of one answer, the commonest
 _HOUR = 3_600  # seconds, of `events_last_1h`
 _KEPT_SECONDS = _HOUR + MAX_AHEAD + 1  # every second that may lie within the hour or ahead of the clock
 
@@ -40,7 +41,7 @@ class Counts:
         `events_last_1h` counts `created_at` of at least now - 3,600, as `since` of `/events` does.
         """
         agents, profiles = len(roster), roster.profiled
-        by_kind = sorted(self._by_kind.items(), key=lambda item: (-item[1], item[0]))
+        by_kind = heapq.nsmallest(MAX_KINDS, self._by_kind.items(), key=lambda item: (-item[1], item[0]))
         return {
             "total_events": self.total,
             "unique_agents": agents,

@@ -45,7 +45,17 @@ class _Task:
     accepted: bool = False
     result: tuple[int, str, str] | None = None  # the earliest: created_at, id, agent
     verdicts: dict[str, int] | None = None  # agent: _PASSED, _FAILED or both
+    passed: int = 0  # agents among them, of whatever side
+    failed: int = 0
     cancelled_by: set[str] | None = None
+
+    def judge(self, agent: str, verdict: int) -> None:
+        """Take a verdict; whoever says both counts on both sides."""
+        self.verdicts = self.verdicts or {}
+        known = self.verdicts.get(agent, 0)
+        self.verdicts[agent] = known | verdict
+        self.passed += verdict & ~known & _PASSED != 0
+        self.failed += verdict & ~known & _FAILED != 0
 
     def outcome(self) -> _Outcome | None:
         """Say what the task does to accounts as things stand; None when nothing."""
@@ -53,11 +63,11 @@ class _Task:
             return None
         author, amount, due = self.request
         provider = self.result[2] if self.result else None
-        sides = (author, provider, TREASURY)
-        said = 0
-        for agent, verdict in (self.verdicts or {}).items():
-            if agent not in sides:
-                said |= verdict
+        # those with a side do not count: subtracted, so that a task with 10,000 verifiers costs no more than one
+        partial = [(self.verdicts or {}).get(side, 0) for side in {author, provider or author, TREASURY}]
+        passed = self.passed - sum(verdict & _PASSED != 0 for verdict in partial)
+        failed = self.failed - sum(verdict & _FAILED != 0 for verdict in partial)
+        said = _PASSED * (passed > 0) | _FAILED * (failed > 0)
         if said == _PASSED and provider is not None:
             return _Outcome(author, provider, amount, locked=False, until=None)
         cancelled = author in (self.cancelled_by or ()) and not self.accepted
@@ -130,9 +140,10 @@ class Credit:
                 _Request(*request) if request else None,
                 accepted,
                 tuple(result) if result else None,
-                dict(verdicts) or None,
-                set(cancelled_by) or None,
+                cancelled_by=set(cancelled_by) or None,
             )
+            for agent, verdict in verdicts:
+                task.judge(agent, verdict)
             view._book(task_id, task.outcome(), 1)
         return view
 
@@ -186,10 +197,10 @@ def _add(task: _Task, event: Event) -> None:
     elif event.kind == TASK_VERIFY:
         verdict = {"passed": _PASSED, "failed": _FAILED}.get(str((shown(event.content) or {}).get("verdict")))
         if verdict:
-            task.verdicts = task.verdicts or {}
-            task.verdicts[event.agent_id] = task.verdicts.get(event.agent_id, 0) | verdict
+            task.judge(event.agent_id, verdict)
     elif event.kind == TASK_CANCEL:
-        task.cancelled_by = (task.cancelled_by or set()) | {event.agent_id}
+        task.cancelled_by = task.cancelled_by or set()
+        task.cancelled_by.add(event.agent_id)
 
 
 def _request(event: Event) -> _Request | None:

@@ -31,6 +31,7 @@ MAX_CANDIDATES = 500  # agents compared with, those who wrote last; published re
 
 _WINDOW = 30 * 86_400  # seconds (WIRE section 16)
 _MAX_CHARS, _MAX_WORDS = 4_096, 512  # of one text: 64 KiB of one-letter words would cost 30 ms
+_MAX_KEPT_CHARS = 64  # of a word that is remembered: longer ones are no words of a language
 _EDGES = ".,!?;:\"'()[]{}/<>"  # WIRE section 16
 _KINDS = frozenset({POST, CLAIM})
 
@@ -50,7 +51,9 @@ class Neighbors:
         self._oldest: list[int] = []  # heap of the seconds, and of some that ran empty
         self._floor = 0  # older texts are no longer taken
         self._unread: dict[str, None] = {}  # agents with texts whose words were not hashed yet, in order
-        self._vectors: dict[str, list[float]] = {}  # agent: direction of all its texts; dropped by a new one
+        self._vectors: dict[
+            str, tuple[int, list[float]]
+        ] = {}  # agent: texts left out, direction; dropped by a new text
 
     def apply(self, event: Event) -> None:
         """Take one stored event, if it is a post or a claim."""
@@ -79,7 +82,7 @@ class Neighbors:
     def read(self, agent_id: str, now: int, k: int, is_listed: Callable[[str], bool]) -> list[tuple[str, float]]:
         """Give at most `k` agents and their cosine similarity (0 to 1, 4 decimals), most similar first.
 
-        Texts of the last 30 days before `now` count; `is_listed` leaves agents out.
+        Texts of the last 30 days before `now` count, once `settle` has hashed them; `is_listed` leaves agents out.
         """
         since = now - _WINDOW
         own = self._vector(agent_id, since)
@@ -104,22 +107,29 @@ class Neighbors:
         return sorted({topic for *_, topics in self._texts.get(agent_id, ()) for topic in topics})[:SAMPLE_TOPICS]
 
     def settle(self, most: int) -> bool:
-        """Hash the words of about so many texts that wait for it (1,000 take 3 ms); say whether none is left."""
+        """Hash about so many words of texts that wait for it (5,000 take 1 to 4 ms); say whether none is left."""
         while self._unread and most > 0:
             agent_id = next(iter(self._unread))
-            most -= len(self._texts.get(agent_id, ()))
-            self._read_texts(agent_id)
+            texts = self._texts[agent_id]
+            for place in range(len(texts) - 1, -1, -1):
+                at, id_, words, topics = texts[place]
+                if isinstance(words, str):
+                    texts[place] = (at, id_, _words(words), topics)
+                    most -= len(texts[place][2]) + 1
+                    self._vectors.pop(agent_id, None)
+                    if most <= 0:
+                        return False
+            del self._unread[agent_id]
         return not self._unread
 
     def snapshot(self) -> Any:
         """Give the state as JSON."""
-        agents = []
-        for agent_id in sorted(self._texts):
-            texts = self._read_texts(agent_id)
-            agents.append(
-                [agent_id, [[at, id_, base64.b64encode(words).decode(), topics] for at, id_, words, topics in texts]]
-            )
-        return [self._floor, agents]
+        while not self.settle(1_000_000):
+            pass
+        return [
+            self._floor,
+            [[agent_id, [_listed(text) for text in texts]] for agent_id, texts in sorted(self._texts.items())],
+        ]
 
     @classmethod
     def restore(cls, state: Any, max_texts: int = MAX_TEXTS) -> Self:
@@ -136,17 +146,6 @@ class Neighbors:
                 of_second[agent_id] = of_second.get(agent_id, 0) + 1
         view._oldest = sorted(view._seconds)
         return view
-
-    def _read_texts(self, agent_id: str) -> list[tuple[int, str, bytes, tuple[str, ...]]]:
-        """Give an agent's texts with the buckets of their words, hashing those that still wait for it."""
-        texts = self._texts.get(agent_id, [])
-        if agent_id in self._unread:
-            del self._unread[agent_id]
-            texts[:] = [
-                (at, id_, _words(words) if isinstance(words, str) else words, topics)
-                for at, id_, words, topics in texts
-            ]
-        return texts  # type: ignore[return-value]  # each of them has its buckets now
 
     def _displace(self, agent_id: str, texts: list[_Text]) -> None:
         """Drop the oldest text of an agent that has too many."""
@@ -181,18 +180,20 @@ class Neighbors:
 
     def _vector(self, agent_id: str, since: int) -> list[float] | None:
         """Give the direction of an agent's words since then, of length 1; None without any."""
-        texts = self._read_texts(agent_id)
-        if not texts:
-            return None
-        whole = texts[0][0] >= since  # all of them count, and will until one leaves the window
-        if whole and agent_id in self._vectors:
-            return self._vectors[agent_id] or None
-        counts = Counter(b"".join(words for at, _, words, _ in texts if at >= since))
-        length = sum(count * count for count in counts.values()) ** 0.5
-        vector = [counts[bucket] / length for bucket in range(DIMENSIONS)] if counts else []
-        if whole:
-            self._vectors[agent_id] = vector
-        return vector or None
+        texts = self._texts.get(agent_id, ())
+        first = bisect_left(texts, (since,))
+        known = self._vectors.get(agent_id)
+        if known is None or known[0] != first:  # the window has left one more behind
+            counts = Counter(b"".join(words for _, _, words, _ in texts[first:] if isinstance(words, bytes)))
+            length = sum(count * count for count in counts.values()) ** 0.5
+            known = (first, [counts[bucket] / length for bucket in range(DIMENSIONS)] if counts else [])
+            self._vectors[agent_id] = known
+        return known[1] or None
+
+
+def _listed(text: _Text) -> list[Any]:
+    at, id_, words, topics = text
+    return [at, id_, base64.b64encode(words if isinstance(words, bytes) else _words(words)).decode(), topics]
 
 
 def _words(content: str) -> bytes:
@@ -200,8 +201,15 @@ def _words(content: str) -> bytes:
     return b"".join(map(_bucket, words[:_MAX_WORDS]))
 
 
-@lru_cache(maxsize=65_536)  # 10 MB: the words of a language, so that most are looked up rather than hashed
 def _bucket(word: str) -> bytes:
     """Give the bucket of a word: the first 32 bits of its SHA-256 modulo 256; nothing for mere punctuation."""
+    return _known_bucket(word) if len(word) <= _MAX_KEPT_CHARS else _hashed(word)
+
+
+def _hashed(word: str) -> bytes:
     word = word.strip(_EDGES)
     return hashlib.sha256(word.encode("utf-8", "surrogatepass")).digest()[3:4] if word else b""
+
+
+# 10 MB: the words of a language, so that most are looked up rather than hashed
+_known_bucket = lru_cache(maxsize=65_536)(_hashed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
@@ -105,7 +106,7 @@ class _Places:
         """Give each place of an agent, by name, with the others there; both seen since then."""
         own = ((self._seen[name][agent_id], name) for name in self._of_agent.get(agent_id, ()))
         shared = []
-        for at, name in sorted(own, reverse=True)[:_MAX_OWN]:
+        for at, name in heapq.nlargest(_MAX_OWN, own):
             if at >= since:
                 latest = self._latest.get(name)
                 if latest is None:

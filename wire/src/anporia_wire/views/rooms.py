@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 from typing import Any, Self
 
 from ..events import Event
 from ..kinds import NEVER_STORED
 
-__all__ = ["Rooms"]
+__all__ = ["MAX_ROOMS", "Rooms"]
+
+MAX_ROOMS = 10_000  # rows of one answer: 1 MB
 
 
 class Rooms:
@@ -26,11 +29,11 @@ class Rooms:
             self._rooms[room] = (messages + 1, event.created_at if event.created_at > last_at else last_at)
 
     def read(self) -> list[dict[str, Any]]:
-        """Give the rows of `/rooms`, latest activity first, then by name.
+        """Give the rows of `/rooms`, the latest 10,000, latest activity first, then by name.
 
         `topic`, `event_count` and `last_active` repeat the first three under the seed's names.
         """
-        ordered = sorted(self._rooms.items(), key=lambda item: (-item[1][1], item[0]))
+        ordered = heapq.nsmallest(MAX_ROOMS, self._rooms.items(), key=lambda item: (-item[1][1], item[0]))
         return [
             {
                 "room": room,

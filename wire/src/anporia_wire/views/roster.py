@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any, Self
 
 from ..events import Event
@@ -11,7 +11,10 @@ from ..jsontext import shown
 from ..kinds import CAPABILITY, NEVER_STORED, PROFILE
 from .health import Health
 
-__all__ = ["Roster"]
+__all__ = ["MAX_NAME_CHARS", "MAX_PROFILE_CHARS", "Roster"]
+
+MAX_PROFILE_CHARS = 4 * 1024 * 1024  # of one answer: 4 to 16 MB; 2 kB each for 2,000 agents
+MAX_NAME_CHARS = 256  # a longer name counts as absent
 
 _HOUR = 3_600  # seconds
 _NEVER = (-1, "")  # older than any event
@@ -56,15 +59,20 @@ class Roster:
 
     def read(
         self, health: Health, now: int, name: str = "", limit: int | None = None, after: tuple[int, str] | None = None
-    ) -> list[dict[str, Any]]:
-        """Give the rows of `/agents`, last seen first, then by id; `now` in Unix seconds.
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """Give rows of `/agents`, last seen first, then by id, and whether more follow; `now` in Unix seconds.
 
         A `name` keeps the agents whose name is a string holding it, in whatever case. At most `limit`
-        rows, of those that come after (last_seen, agent_id) of the last row of the page before.
+        rows, of those that come after (last_seen, agent_id) of the last row of the page before; of very
+        long profiles fewer.
         """
-        rows = []
-        for agent_id, agent in islice(self._ordered(name.lower(), after), limit):
+        rows: list[dict[str, Any]] = []
+        chars = 0
+        for agent_id, agent in self._ordered(name.lower(), after, limit):
             card = self._cards.get(agent_id)
+            chars += len(card.profile or "") if card else 0
+            if rows and (len(rows) == limit or chars > MAX_PROFILE_CHARS):
+                return rows, True
             rows.append(
                 {
                     "agent_id": agent_id,
@@ -76,7 +84,7 @@ class Roster:
                     "name": card.name if card else None,
                 }
             )
-        return rows
+        return rows, False
 
     def detail(self, agent_id: str, health: Health, now: int) -> dict[str, Any] | None:
         """Give the answer of `/agents/{id}` except `credit_balance`, or None for an agent never seen.
@@ -136,8 +144,8 @@ class Roster:
                 view.profiled += view._cards[agent_id].profile is not None
         return view
 
-    def _ordered(self, name: str, after: tuple[int, str] | None) -> Iterator[tuple[str, _Agent]]:
-        """Yield agents in the order of the rows."""
+    def _ordered(self, name: str, after: tuple[int, str] | None, limit: int | None) -> Iterator[tuple[str, _Agent]]:
+        """Yield agents in the order of the rows, more than `limit` of them where there are so many."""
         place = (-after[0], after[1]) if after else None
         if name:
             groups = [[agent_id for agent_id, card in self._cards.items() if card.is_called(name)]]
@@ -146,10 +154,10 @@ class Roster:
             hours = sorted((hour for hour in self._hours if latest is None or hour <= latest), reverse=True)
             groups = (list(self._hours[hour]) for hour in hours)  # type: ignore[assignment]  # one at a time
         for group in groups:
-            keyed = sorted((-self._agents[agent_id].last_seen, agent_id) for agent_id in group)
-            for key in keyed:
-                if place is None or key > place:
-                    yield key[1], self._agents[key[1]]
+            keyed = ((-self._agents[agent_id].last_seen, agent_id) for agent_id in group)
+            later = (key for key in keyed if place is None or key > place)
+            for _, agent_id in sorted(later) if limit is None else heapq.nsmallest(limit + 1, later):
+                yield agent_id, self._agents[agent_id]
 
     def _move(self, agent_id: str, old: int, new: int) -> None:
         there = self._hours[old]
@@ -204,6 +212,7 @@ class _Card:
 
     def _read_profile(self) -> None:
         said = shown(self.profile or "") or {}
-        self.name = said.get("name")
+        name = said.get("name")
+        self.name = None if isinstance(name, str) and len(name) > MAX_NAME_CHARS else name
         found = said.get("discoverability")
         self.discoverability = found if isinstance(found, str) and found in _DISCOVERABILITIES else "public"

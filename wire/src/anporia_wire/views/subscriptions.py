@@ -12,6 +12,8 @@ from .revocations import Revocations
 
 __all__ = ["Subscriptions"]
 
+MAX_LISTED = 10_000  # follows of one answer: 2 MB
+
 
 class Subscriptions:
     """Follows of each agent, about 300 bytes each. Revoking every kind 8 for a target unfollows it."""
@@ -30,14 +32,14 @@ class Subscriptions:
                 insort(said, (event.created_at, event.id))
 
     def read(self, agent_id: str) -> dict[str, Any]:
-        """Give the answer of `/subscriptions/{id}`, latest first, then by target."""
+        """Give the answer of `/subscriptions/{id}`, latest first, then by target; `count` them all, list 10,000."""
         rows: list[dict[str, Any]] = []
         for target, said in self._follows.get(agent_id, {}).items():
             latest = next((one for one in reversed(said) if not self._revocations.holds(agent_id, one[1])), None)
             if latest is not None:
                 rows.append({"target": target, "at": latest[0], "id": latest[1]})
         rows.sort(key=lambda row: (-row["at"], row["target"]))
-        return {"agent_id": agent_id, "follows": rows, "count": len(rows)}
+        return {"agent_id": agent_id, "follows": rows[:MAX_LISTED], "count": len(rows)}
 
     def snapshot(self) -> Any:
         """Give the state as JSON."""

@@ -7,6 +7,7 @@ does not matter: the request may come last.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -17,10 +18,13 @@ from ..kinds import TASK_ACCEPT, TASK_CANCEL, TASK_PAYMENT, TASK_REQUEST, TASK_R
 
 __all__ = ["MAX_VERDICTS", "TaskThread", "Tasks", "deadline"]
 
-MAX_VERDICTS = 32  # of one verifier in one thread: the reference counts all; more of them only repeat him
+MAX_VERDICTS = 1_000  # of one thread, the earliest: a consensus of more costs every reader of the task
 
 _VERDICTS = ("passed", "failed", "disputed")
 _REFERRING = frozenset({TASK_ACCEPT, TASK_RESULT, TASK_VERIFY, TASK_PAYMENT, TASK_CANCEL})
+
+
+Verdict = tuple[int, str, str, str, float | None]  # created_at, id, agent, verdict, score
 
 
 @dataclass(slots=True)
@@ -31,7 +35,7 @@ class TaskThread:
     accept: tuple[int, str, str] | None = None  # the earliest: created_at, id, agent
     payment: tuple[int, str, str | None, bool] | None = None  # the latest: created_at, id, disposition, mocked
     results: set[str] | None = None  # agents
-    verdicts: dict[str, list[tuple[int, str, str, float | None]]] | None = None  # agent: earliest ones
+    verdicts: list[Verdict] | None = None  # the earliest ones, in order
     cancels: dict[str, int] | None = None  # agent: earliest created_at
 
     def apply(self, event: Event, task_id: str) -> None:
@@ -44,7 +48,8 @@ class TaskThread:
             accept = (at, event.id, agent)
             self.accept = accept if self.accept is None else min(self.accept, accept)
         elif event.kind == TASK_RESULT:
-            self.results = (self.results or set()) | {agent}
+            self.results = self.results or set()
+            self.results.add(agent)
         elif event.kind == TASK_VERIFY:
             self._verify(event)
         elif event.kind == TASK_PAYMENT:
@@ -63,13 +68,14 @@ class TaskThread:
         if verdict not in _VERDICTS:
             return
         number = float(score) if isinstance(score, (int, float)) and not isinstance(score, bool) else None
-        self.verdicts = self.verdicts or {}
-        said = self.verdicts.setdefault(event.agent_id, [])
-        entry = (event.created_at, event.id, str(verdict), number)
-        if entry not in said:
-            said.append(entry)
-            said.sort(key=lambda e: e[:2])
-            del said[MAX_VERDICTS:]
+        if self.verdicts is None:
+            self.verdicts = []
+        entry = (event.created_at, event.id, event.agent_id, str(verdict), number)
+        place = bisect_left(self.verdicts, entry[:2])
+        if place < len(self.verdicts) and self.verdicts[place][1] == event.id:
+            return
+        self.verdicts.insert(place, entry)
+        del self.verdicts[MAX_VERDICTS:]
 
     @property
     def provider(self) -> str | None:
@@ -84,12 +90,12 @@ class TaskThread:
     def consensus(self) -> dict[str, Any] | None:
         """Count the verdicts of those who are neither requester nor provider: plurality, a tie is `disputed`."""
         sides = {self.request[0] if self.request else None, self.provider}
-        neutral = [v for agent, said in (self.verdicts or {}).items() if agent not in sides for v in said]
+        neutral = [v for v in self.verdicts or () if v[2] not in sides]
         if not neutral:
             return None
-        tally = {verdict: sum(v[2] == verdict for v in neutral) for verdict in _VERDICTS}
+        tally = {verdict: sum(v[3] == verdict for v in neutral) for verdict in _VERDICTS}
         first = [verdict for verdict, count in tally.items() if count == max(tally.values())]
-        scores = [v[3] for v in neutral if v[3] is not None]
+        scores = [v[4] for v in neutral if v[4] is not None]
         return {
             "verdict": first[0] if len(first) == 1 else "disputed",
             "score": _mean(scores) if scores else None,
@@ -155,7 +161,7 @@ class Tasks:
                 tuple(accept) if accept else None,
                 tuple(payment) if payment else None,
                 set(results) if results else None,
-                {agent: [tuple(v) for v in said] for agent, said in verdicts} if verdicts else None,
+                [tuple(verdict) for verdict in verdicts] if verdicts else None,
                 dict(cancels) if cancels else None,
             )
         return view
@@ -201,6 +207,6 @@ def _listed(thread: TaskThread) -> list[Any]:
         thread.accept,
         thread.payment,
         sorted(thread.results) if thread.results else None,
-        [[agent, said] for agent, said in sorted(thread.verdicts.items())] if thread.verdicts else None,
+        thread.verdicts,
         sorted(thread.cancels.items()) if thread.cancels else None,
     ]

@@ -7,8 +7,9 @@ depend on the clock, are worked out by `refresh` in steps of a few milliseconds.
 
 from __future__ import annotations
 
+import heapq
 import math
-from bisect import insort
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import mul
@@ -21,7 +22,7 @@ from ..kinds import REVOKE, TRUST_VOTE
 from ..pow import declared_bits
 from .revocations import Revocations
 
-__all__ = ["Scores", "Trust", "Vote"]
+__all__ = ["MAX_GRAPH", "MAX_LISTED", "Scores", "Trust", "Vote"]
 
 # trust.v1, WIRE section 11
 _HALF_LIFE = 30 * 86_400  # seconds
@@ -30,15 +31,18 @@ _MAX_PASSES = 20
 _EPSILON = 1e-4
 _WORK_NORM = 65_536.0
 
+MAX_LISTED = 1_000  # votes of one answer
+MAX_GRAPH = 10_000  # agents of one answer
+
 _STEP = 5_000  # votes a step of `refresh`: some 3 ms
 
 
 class Vote(NamedTuple):
-    """One vote as it counts: newest last when sorted. `bits` of declared work, -1 without a `pow` tag."""
+    """One vote; newest last when sorted. `score` None when unreadable; `bits` of declared work, -1 without."""
 
     created_at: int
     id: str
-    score: float
+    score: float | None
     bits: int
 
 
@@ -72,8 +76,9 @@ class Trust:
             vote = Vote(event.created_at, event.id, _score(event.content), _bits(event))
             for target in targets:
                 votes = self._votes.setdefault(target, {}).setdefault(event.agent_id, [])
-                if vote not in votes:
-                    insort(votes, vote)
+                place = bisect_left(votes, vote[:2])
+                if place == len(votes) or votes[place].id != vote.id:
+                    votes.insert(place, vote)
                 self._targets.setdefault(event.agent_id, set()).add(target)
                 self._counted.pop(target, None)
             self.version += bool(targets)
@@ -108,7 +113,7 @@ class Trust:
                 continue
             for voter in counted:
                 reach[voter] = reach.get(voter, 0) + 1
-            decayed = [v.score * math.exp2(-max(0, now - v.created_at) / _HALF_LIFE) for v in counted.values()]
+            decayed = [(v.score or 0.0) * math.exp2(-max(0, now - v.created_at) / _HALF_LIFE) for v in counted.values()]
             edges.append((target, list(counted), decayed))
             bits = [v.bits for v in counted.values() if v.bits >= 0]
             work[target] = math.tanh(sum(1 << b for b in bits) / _WORK_NORM) if bits else 1.0
@@ -139,9 +144,10 @@ class Trust:
         self.scores = Scores(now, passes, weighted, raw, work)
 
     def read(self, agent_id: str) -> dict[str, Any]:
-        """Give the answer of `/trust/{id}`, votes newest first; an agent nobody voted for has zeros."""
+        """Give the answer of `/trust/{id}`, its newest 1,000 votes first; an agent nobody voted for has zeros."""
         scores = self.scores
-        counted = sorted(self.votes_for(agent_id).items(), key=lambda item: (-item[1].created_at, item[0]))
+        counted = self.votes_for(agent_id)
+        newest = heapq.nsmallest(MAX_LISTED, counted.items(), key=lambda item: (-item[1].created_at, item[0]))
         return {
             "agent_id": agent_id,
             "score_in": scores.raw.get(agent_id, 0.0),
@@ -149,14 +155,33 @@ class Trust:
             "voter_count": len(counted),
             "iterations": scores.iterations,
             "sybil_factor_pow": scores.work.get(agent_id, 1.0),
-            "votes": [{"voter": voter, "score": v.score, "created_at": v.created_at} for voter, v in counted],
+            "votes": [{"voter": voter, "score": v.score, "created_at": v.created_at} for voter, v in newest],
             "computed_at": scores.computed_at,
         }
 
+    def received(self, target: str, since: int, least: float, limit: int) -> list[tuple[str, Vote]]:
+        """Give the newest votes for an agent with their voters, unrevoked, not before `since`, of a score from `least`.
+
+        Each vote stands for itself, also where a newer one of the same voter counts.
+        """
+        votes = (
+            (-vote.created_at, vote.id, voter, vote)
+            for voter, cast in self._votes.get(target, {}).items()
+            for vote in cast
+            if vote.created_at >= since and vote.score is not None and vote.score >= least
+        )
+        found: list[tuple[str, Vote]] = []
+        for _, id_, voter, vote in sorted(votes):
+            if not self._revocations.holds(voter, id_):
+                found.append((voter, vote))
+                if len(found) == limit:
+                    break
+        return found
+
     def graph(self) -> dict[str, Any]:
-        """Give the answer of `/trust_graph`, highest score first, then by id."""
+        """Give the answer of `/trust_graph`: the 10,000 highest scores, then by id."""
         scores = self.scores
-        rows = sorted(scores.weighted.items(), key=lambda item: (-item[1], item[0]))
+        rows = heapq.nsmallest(MAX_GRAPH, scores.weighted.items(), key=lambda item: (-item[1], item[0]))
         return {
             "agents": [
                 {
@@ -191,11 +216,11 @@ class Trust:
         return view
 
 
-def _score(content: str) -> float:
-    """Read a score; what is none within -1 and 1 counts as 0, as published relays have it (WIRE section 11)."""
+def _score(content: str) -> float | None:
+    """Read a score within -1 and 1; a vote without one withdraws, as 0 does (WIRE section 11)."""
     score = (shown(content) or {}).get("score")
     if isinstance(score, bool) or not isinstance(score, (int, float)) or not -1 <= score <= 1:
-        return 0.0
+        return None
     return float(score)
 
 
