@@ -60,7 +60,7 @@ def shown(content: str) -> dict[str, Any] | None:
     except UnicodeEncodeError:
         return None
     brackets = data.count(b"[") + data.count(b"{")
-    if brackets > MAX_DEPTH and (_depth(data) > MAX_DEPTH or (brackets > MAX_CONTAINERS and _containers(data))):
+    if brackets > MAX_DEPTH and ((brackets > MAX_CONTAINERS and _too_many(data)) or _depth(data) > MAX_DEPTH):
         return None
     try:
         value = orjson.loads(data)
@@ -106,7 +106,7 @@ def _within_64_bits(text: str) -> int | None:
     return number if -(2**63) <= number < 2**64 else None
 
 
-def _containers(data: bytes) -> bool:
+def _too_many(data: bytes) -> bool:
     """Say whether there are too many arrays and objects, not counting brackets inside strings."""
     bare = _STRING.sub(b"", data)
     return bare.count(b"[") + bare.count(b"{") > MAX_CONTAINERS
