@@ -268,7 +268,7 @@ def read_all(views: Views, ids: Sequence[str]) -> bytes:
             views.capabilities.read(),
             views.capabilities.search(OfferQuery(limit=10_000), lambda agent: trust.get(agent, 0.0)),
             views.trust.graph(),
-            sorted(views.moderation.read(trust)),
+            sorted(set[str]().union(*views.moderation.read(trust))),
             [row["id"] for row in views.beacons.read(NOW)["beacons"]],
             [(thread.status(NOW), thread.consensus(), thread.mocked) for thread in threads if thread],
             [views.credit.balance(id_) for id_ in ids],

@@ -428,11 +428,14 @@ def test_welcome(relay: Served) -> None:
     assert answer["onboarding_after_join"] == f"http://relay/api/onboarding/{B}"
 
 
-def test_the_quickstart_of_welcome_runs(relay: Served) -> None:
+def test_the_quickstart_of_welcome_runs(relay: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     code = get(relay, "/welcome")["quickstart_python"].replace("http://relay", f"http://127.0.0.1:{relay.port}")
     relay.now = time.time()
-    exec(compile(code, "quickstart", "exec"), {})
-    assert get(relay, "/stats")["profile_nodes"] == 1
+    for _ in range(2):
+        exec(compile(code, "quickstart", "exec"), {})
+    assert get(relay, "/stats")["profile_nodes"] == 1  # the same agent twice
+    assert (tmp_path / "agent.key").stat().st_mode & 0o777 == 0o600
 
 
 def test_links_take_the_configured_address_and_never_a_strange_host(tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ FLIP = "UPDATE events SET raw = CAST(replace(raw, ?, ?) AS BLOB) WHERE seq = ?"
 @pytest.mark.parametrize(
     ("sql", "args", "seq", "problem"),
     [
-        (FLIP, ("content 2", "content X", 3), 3, "id mismatch"),
-        (FLIP, (f'"{LOG[2].id}"', f'"{"0" * 64}"', 3), 3, "id mismatch"),
+        (FLIP, ("content 2", "content X", 3), 3, "no longer hash"),
+        (FLIP, (f'"{LOG[2].id}"', f'"{"0" * 64}"', 3), 3, "no longer hash"),
         (FLIP, ('"content":', '"content" :', 3), 3, "not the stored form"),
         (FLIP, ("{", "(", 3), 3, "not JSON"),
         (FLIP, (LOG[2].sig, LOG[3].sig, 3), 3, "bad signature"),

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anporia_store import Counted, Query, RankCursor, SqliteStore, match_expression, search, words
+from anporia_store import Counted, Query, RankCursor, SqliteStore, StoreDamaged, index, match_expression, search, words
 from anporia_wire import Event, Filter, InvalidFilter
 from tests.store.samples import AGENTS, event
 from tests.wire.samples import NOW
@@ -279,3 +279,67 @@ async def test_ranking_looks_at_the_newest_matches_only(store: SqliteStore, monk
     await indexed(store, *(event(1, f"fox {n}", at=NOW + n) for n in range(10)))
     page = await store.query(Query(Filter(), 10, RankCursor(0, 10), hide=0, match=match_expression("fox")))
     assert sorted(json.loads(raw)["created_at"] for raw in page.rows) == [NOW + 7, NOW + 8, NOW + 9]
+
+
+async def test_a_damaged_index_is_given_up_and_made_anew_at_the_next_start(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    store = await SqliteStore.open(path, search=True)
+    await indexed(store, *(event(1, f"fox {n} " + "filler " * 200) for n in range(300)))
+    await store.close()
+    file = path.with_name("log.db.search")
+    whole = bytearray(file.read_bytes())
+    whole[len(whole) // 4 : -len(whole) // 4] = bytes(len(whole[len(whole) // 4 : -len(whole) // 4]))
+    file.write_bytes(whole)
+    store = await SqliteStore.open(path, search=True)
+    assert store.index
+    with pytest.raises(StoreDamaged):
+        await found(store, "fox")
+    await store.index.give_up()
+    assert store.index.broken
+    assert len((await store.query(Query(Filter()))).rows) == 100  # the log is as it was
+    await store.close()
+    store = await SqliteStore.open(path, search=True)
+    await indexed(store)
+    assert len(await found(store, "fox")) == 300
+    await store.close()
+
+
+async def test_an_index_that_cannot_be_opened_keeps_nobody_from_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log.db"
+    store = await SqliteStore.open(path, search=True)
+    await indexed(store, event(1, "fox"))
+    await store.close()
+
+    async def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "_fitting", fail)
+        store = await SqliteStore.open(path, search=True)
+        assert store.index is None
+        assert len((await store.query(Query(Filter()))).rows) == 1
+        await store.close()
+    store = await SqliteStore.open(path, search=True)
+    assert store.index and store.index.seq == 1  # nothing was thrown away
+    await store.close()
+
+
+async def test_ranked_pages_hold_what_was_indexed_when_they_began(store: SqliteStore) -> None:
+    await store.append([event(1, f"fox {n}", at=NOW + n) for n in range(400)])
+    assert store.index
+    await store.index.step(store)
+    began = store.index.seq
+    assert 0 < began < 400
+    rows, after = [], RankCursor(0, began)
+    while True:
+        page = await store.query(Query(Filter(), 50, after, hide=0, match=match_expression("fox")))
+        rows += page.rows
+        if store.index.seq < store.last_seq:
+            await store.index.step(store)
+        if page.next is None:
+            break
+        assert isinstance(page.next, RankCursor)
+        after = page.next
+    assert len(rows) == len(set(rows)) == began

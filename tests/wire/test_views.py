@@ -73,7 +73,7 @@ def everything(views: Views, health: Health) -> dict[str, Any]:
         "health": [health.read(agent, NOW) for agent in [*IDS, "unknown"]],
         "trust": [views.trust.read(agent) for agent in [*IDS, *TARGETS]],
         "graph": views.trust.graph(),
-        "hidden": sorted(views.moderation.read(views.trust.scores.weighted)),
+        "hidden": sorted(set[str]().union(*views.moderation.read(views.trust.scores.weighted))),
         "beacons": views.beacons.read(NOW),
         "sought": [sorted(views.beacons.topics(agent, NOW)) for agent in IDS],
         "follows": [views.subscriptions.read(agent) for agent in IDS],

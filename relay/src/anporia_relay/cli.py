@@ -171,6 +171,8 @@ def verify(config: Config, as_json: bool, views: bool) -> None:
             with _bar("folding" if views else "verifying", store.last_seq, absolute=True) as seen:
                 if views:
                     upto, wrong = await snapshots.audit(store, config.db, seen)
+                    if upto is None:
+                        _fail("there is no snapshot yet; `anporia-relay snapshot` writes one, as a stopping relay does")
                     return upto, [{"seq": 0, "problem": problem} for problem in wrong]
                 found = [{"seq": f.seq, "problem": f.problem} async for f in audit(store, seen)]
             return store.last_seq, found
@@ -185,7 +187,11 @@ def verify(config: Config, as_json: bool, views: bool) -> None:
             for finding in found:
                 print(f"row {finding['seq']}: {finding['problem']}" if finding["seq"] else finding["problem"])
             what = "events folded, the snapshot equals them" if views else "events, all sound"
-            print(f"{rows:,} events, {len(found)} findings" if found else f"{rows:,} {what}")
+            print(
+                f"{rows:,} events, {len(found)} {'finding' if len(found) == 1 else 'findings'}"
+                if found
+                else f"{rows:,} {what}"
+            )
     sys.exit(1 if found else 0)
 
 
@@ -210,8 +216,7 @@ def snapshot(config: Config) -> None:
         seq = _run(work())
     except OSError as exc:
         _fail(f"{snapshots.path_of(config.db)}: {exc.strerror}")
-    if sys.stderr.isatty():
-        _stderr().print(f"{snapshots.path_of(config.db)}: {seq:,} events")
+    _stderr().print(f"{snapshots.path_of(config.db)}: {seq:,} events")
 
 
 @cli.command(short_help="Copy the database while the relay goes on running.")

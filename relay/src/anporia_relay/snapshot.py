@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,6 @@ __all__ = ["EVERY", "Snapshots", "audit", "load", "path_of", "write"]
 log = logging.getLogger("anporia.relay")
 
 EVERY = 100_000  # events: folded in 0.7 s, which is what a start after a crash takes longer
-_WORTHWHILE = 10_000  # events since the last one for which a stopping relay writes another
-
 _MAGIC = b"anporia-views "
 
 
@@ -41,17 +40,21 @@ def path_of(db: Path) -> Path:
 
 async def write(store: Store, views: Views, path: Path) -> None:
     """Write the state whole or not at all. Raises `OSError`, `StoreError`."""
-    last = await store.replay(views.seq - 1, Filter(), 1) if views.seq else None
-    state = views.snapshot()
+    state = views.snapshot()  # before anything is awaited: a commit may come meanwhile
+    last = await store.replay(state["seq"] - 1, Filter(), 1) if state["seq"] else None
     state["database"] = store.database_id
-    state["event"] = last.rows[0][1][7:71].decode() if last else ""
+    state["event"] = last.rows[0][1][7:71].decode() if last and last.rows else ""
     body = orjson.dumps(state)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as out:
-        out.write(_MAGIC + blake2b(body, digest_size=16).hexdigest().encode() + b"\n" + body)
-        out.flush()
-        os.fsync(out.fileno())
-    partial.replace(path)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # an operator's own may be on its way as well
+    try:
+        with partial.open("wb") as out:
+            out.write(_MAGIC + blake2b(body, digest_size=16).hexdigest().encode() + b"\n" + body)
+            out.flush()
+            os.fsync(out.fileno())
+        partial.replace(path)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 async def load(store: Store, path: Path) -> Views | None:
@@ -72,19 +75,20 @@ async def load(store: Store, path: Path) -> Views | None:
         raise BadSnapshot("it is of a longer log than this one")
     if views.seq:
         last = await store.replay(views.seq - 1, Filter(), 1)
-        if last.rows[0][1][7:71].decode() != state.get("event"):
+        found = last.rows[0][1][7:71].decode() if last.rows else ""
+        if found != state.get("event"):
             raise BadSnapshot("the log went on otherwise")  # a backup was restored
     return views
 
 
-async def audit(store: Store, db: Path, progress: Callable[[int], None]) -> tuple[int, list[str]]:
-    """Fold the log anew up to the snapshot and compare; gives the place reached and what is wrong."""
+async def audit(store: Store, db: Path, progress: Callable[[int], None]) -> tuple[int | None, list[str]]:
+    """Fold the log anew up to the snapshot and compare; gives its place (None: there is none) and what is wrong."""
     try:
         kept = await load(store, path_of(db))
     except BadSnapshot as exc:
-        return 0, [f"{path_of(db).name} is not usable: {exc}"]
+        return 0, [f"{path_of(db).name} is not usable, and is passed over at the next start: {exc}"]
     if kept is None:
-        return 0, [f"{path_of(db).name} does not exist yet: a relay writes it every {EVERY:,} events and when it stops"]
+        return None, []
     anew = Views()
     await fold(store, anew, progress, upto=kept.seq)
     one, other = kept.snapshot(), anew.snapshot()
@@ -97,27 +101,28 @@ class Snapshots:
 
     def __init__(self, db: Path, seq: int) -> None:
         self._db = db
-        self._seq = seq  # of the newest snapshot, or of the last attempt
+        self._written = seq  # the place of the newest snapshot
+        self._attempted = seq
         self._helper: asyncio.Task[None] | None = None
 
     def tick(self, last_seq: int) -> None:
         """Look whether it is time."""
-        if last_seq - self._seq >= EVERY and (self._helper is None or self._helper.done()):
-            self._seq = last_seq
-            self._helper = asyncio.get_running_loop().create_task(self._take())
+        if last_seq - self._attempted >= EVERY and (self._helper is None or self._helper.done()):
+            self._attempted = last_seq
+            self._helper = asyncio.get_running_loop().create_task(self._take(last_seq))
 
     async def stop(self, store: Store, views: Views) -> None:
         """End the helper; write the last state here, where nobody waits for answers any more."""
         if self._helper is not None:
             self._helper.cancel()
             await asyncio.wait([self._helper])
-        if views.seq - self._seq >= _WORTHWHILE:
+        if views.seq > self._written or not path_of(self._db).exists():
             try:
                 await write(store, views, path_of(self._db))
             except Exception as exc:  # whatever it is, the relay has to stop in good order
                 log.warning("no snapshot of the views was written", extra={"problem": str(exc)})
 
-    async def _take(self) -> None:
+    async def _take(self, seq: int) -> None:
         helper = None
         try:
             helper = await asyncio.create_subprocess_exec(
@@ -130,6 +135,8 @@ class Snapshots:
             if helper.returncode:
                 last = said.decode(errors="replace").strip().rpartition("\n")[2]
                 log.warning("no snapshot of the views was written", extra={"problem": last[:200]})
+            else:
+                self._written = seq
         except OSError as exc:
             log.warning("no snapshot of the views was written", extra={"problem": str(exc)})
         finally:

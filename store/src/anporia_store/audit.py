@@ -58,7 +58,8 @@ async def audit(store: SqliteStore, progress: Callable[[int], None] = lambda _do
             try:
                 whole.append((seq, _examine(raw, columns)))
             except InvalidEvent as exc:
-                findings.append(Finding(seq, f"event {raw[7:71].decode('ascii', 'replace')}: {exc}"))
+                wrong = "its bytes no longer hash to its id" if exc.code == "bad_id" else str(exc)
+                findings.append(Finding(seq, f"event {raw[7:71].decode('ascii', 'replace')}: {wrong}"))
         answers = verify_many([event.signed() for _, event in whole])
         expected = [
             (key, event.created_at, q.id_key(event.id), seq) for seq, event in whole for key in store.tag_keys(event)

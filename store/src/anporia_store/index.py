@@ -18,7 +18,7 @@ import aiosqlite
 
 from anporia_wire import Event, Filter
 
-from .errors import DRIVER_ERRORS, StoreError, translate
+from .errors import DRIVER_ERRORS, StoreDamaged, StoreError, translate
 from .files import connect
 from .search import row_number
 from .words import SEARCHED, TOKENIZER, indexed
@@ -31,7 +31,8 @@ __all__ = ["SearchIndex"]
 log = logging.getLogger("anporia.store")
 
 _FORMAT = f"1 {TOKENIZER}"  # another one means: index anew
-_STEP = 200  # events a step: 5 ms of the event loop at most
+_STEP = 200  # events a step: 5 ms of the event loop
+_LONG = 4_096  # bytes of an event after which others have a turn: the longest takes 10 ms
 _REST = 9  # times as long as the step took: a tenth of one core while others want to publish
 _RETRY_SECONDS = 5.0
 _IDLE_SECONDS = 1.0  # without a commit; then the index may take half of a core
@@ -44,6 +45,8 @@ class SearchIndex:
         self.path = path
         self.seq = seq
         """All events of the log up to this one can be found."""
+        self.broken = False
+        """Damaged: nothing is found until it was made anew, at the next start."""
         self._connection = connection
         self._news = asyncio.Event()
         self._last_commit = 0.0
@@ -69,8 +72,9 @@ class SearchIndex:
                 return cls(path, connection, seq or 0)
             except DRIVER_ERRORS as exc:
                 await connection.close()
-                if attempt:
-                    raise translate(exc) from exc
+                failure = translate(exc)
+                if attempt or not isinstance(failure, StoreDamaged):  # a lock or a full disk has harmed nothing
+                    raise failure from exc
                 log.warning("the search index is made anew", extra={"file": path.name, "problem": str(exc)})
                 _remove(path)
             except BaseException:
@@ -94,6 +98,9 @@ class SearchIndex:
             try:
                 await self.step(store)
                 failing = False
+            except StoreDamaged:
+                await self.give_up()
+                return
             except StoreError as exc:  # a full disk, most likely; the log itself may well go on
                 if not failing:
                     log.warning("the search index cannot follow for now", extra={"problem": str(exc)})
@@ -108,7 +115,12 @@ class SearchIndex:
     async def step(self, store: SqliteStore) -> None:
         """Index the next events of the log. Raises `StoreError`."""
         part = await store.salvage(self.seq, Filter(kinds=SEARCHED), _STEP)
-        rows = [(row_number(e.created_at, seq), indexed(e)) for seq, raw in part.rows for e in [Event.from_stored(raw)]]
+        rows = []
+        for seq, raw in part.rows:
+            event = Event.from_stored(raw)
+            rows.append((row_number(event.created_at, seq), indexed(event)))
+            if len(raw) > _LONG:
+                await asyncio.sleep(0)
         last = await store.salvage(part.complete_to - 1, Filter(), 1)
         mark = last.rows[0][1][7:71].decode() if last.rows else ""
         try:
@@ -120,6 +132,14 @@ class SearchIndex:
                 await self._connection.rollback()
             raise translate(exc) from exc
         self.seq = part.complete_to
+
+    async def give_up(self) -> None:
+        """Leave a damaged index alone, and see to it that the next start makes another."""
+        if not self.broken:
+            self.broken = True
+            log.error("the search index is damaged; it is made anew at the next start", extra={"file": self.path.name})
+            with contextlib.suppress(OSError):
+                _remove(self.path)  # those who have it open keep it
 
     async def close(self) -> None:
         """Release the file."""

@@ -23,11 +23,8 @@ def row_number(created_at: int, seq: int) -> int:
 
 def time_statement(query: q.Query) -> q.Statement:
     """Select rows as `list_statement` does, newest second first, in no order within a second."""
-    upper = _LAST_SECOND if query.place is None else min(query.place.created_at, _LAST_SECOND)
-    if query.filter.until is not None:
-        upper = min(upper, max(query.filter.until, -1))
     sql = _select(query, f"{q.SMALL.format('k')}, k.created_at, k.idkey", "ORDER BY f.rowid DESC LIMIT :wanted")
-    return q.Statement(sql, _args(query, 0, upper, query.limit + 1))
+    return q.Statement(sql, _args(query, *_seconds(query), query.limit + 1))
 
 
 def second_statement(query: q.Query, second: int) -> q.Statement:
@@ -46,14 +43,14 @@ def rank_statement(query: q.Query, upto: int, offset: int) -> q.Statement:
         f" (SELECT seq, rank FROM ({newest}) ORDER BY rank, seq DESC LIMIT :wanted OFFSET :offset) m"
         f" CROSS JOIN events r ON r.seq = m.seq ORDER BY m.rank, m.seq DESC"
     )
-    args = _args(query, 0, _LAST_SECOND, query.limit + 1)
+    args = _args(query, *_seconds(query), query.limit + 1)
     return q.Statement(sql, {**args, "upto": upto, "offset": offset})
 
 
 def count_statement(query: q.Query, most: int) -> q.Statement:
     """Count the rows that match, stopping at `most`."""
     sql = f"SELECT count(*) FROM ({_select(query, '1', 'LIMIT :wanted')})"
-    return q.Statement(sql, _args(query, 0, _LAST_SECOND, most))
+    return q.Statement(sql, _args(query, *_seconds(query), most))
 
 
 def _select(query: q.Query, columns: str, rest: str) -> str:
@@ -62,6 +59,15 @@ def _select(query: q.Query, columns: str, rest: str) -> str:
         f"SELECT k.seq AS seq, {columns} FROM search.posts f CROSS JOIN events k"
         f" ON k.seq = (f.rowid & {2**_SEQ_BITS - 1}) WHERE {' AND '.join(terms)} {rest}"
     )
+
+
+def _seconds(query: q.Query) -> tuple[int, int]:
+    """Give the seconds, first and last, that the index has to look at."""
+    first = min(max(query.filter.since or 0, 0), _LAST_SECOND)
+    last = _LAST_SECOND if query.filter.until is None else max(query.filter.until, -1)
+    if query.place is not None:
+        last = min(last, query.place.created_at)
+    return first, min(last, _LAST_SECOND)
 
 
 def _args(query: q.Query, first: int, last: int, wanted: int) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence, Set
 from pathlib import Path
@@ -19,6 +20,8 @@ from .reader import Reader
 from .store import Appended, Committed
 
 __all__ = ["SqliteStore"]
+
+log = logging.getLogger("anporia.store")
 
 
 class SqliteStore(Reader):
@@ -66,18 +69,22 @@ class SqliteStore(Reader):
         if search:
             try:
                 await store._open_index()
+            except StoreError as exc:  # it is not needed for anything else
+                log.warning("full-text search is off until the next start", extra={"problem": str(exc)})
             except BaseException:
                 await store.close()
                 raise
         return store
 
     async def _open_index(self) -> None:
-        self.index = await SearchIndex.open(self)
+        index = await SearchIndex.open(self)
         try:
             for reader in self._all_readers:
-                await reader.execute("ATTACH ? AS search", (f"{self.index.path.absolute().as_uri()}?mode=ro",))
+                await reader.execute("ATTACH ? AS search", (f"{index.path.absolute().as_uri()}?mode=ro",))
         except DRIVER_ERRORS as exc:
+            await index.close()
             raise translate(exc) from exc
+        self.index = index
 
     async def close(self) -> None:
         """Commit what is queued, then close the files."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -78,13 +80,38 @@ def test_a_private_relay_is_asked_with_its_password(tmp_path: Path) -> None:
 
 def test_list_names_the_checks() -> None:
     lines = command("--list", "--area", "pow").stdout.splitlines()
-    assert len(lines) == len(select(LEVELS, ["pow"]))
+    assert len([line for line in lines if not line.startswith(" ")]) == len(select(LEVELS, ["pow"]))
+    assert max(map(len, lines)) <= 80
     assert len(json.loads(command("--list", "--json").stdout)) == len(CHECKS)
 
 
 def test_it_is_a_command_of_the_relay() -> None:
     done = subprocess.run([RELAY, "conformance", "--list"], capture_output=True, text=True, check=True)
-    assert len(done.stdout.splitlines()) == len(CHECKS)
+    assert len([line for line in done.stdout.splitlines() if not line.startswith(" ")]) == len(CHECKS)
+
+
+def test_what_is_no_relay_is_said_at_once() -> None:
+    class Pages(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", "9")
+            self.end_headers()
+            self.wfile.write(b"<!doctype")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Pages) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = command(f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert done.exit_code == 2 and "not as a relay" in done.stderr
+
+
+def test_a_password_that_is_not_set_is_said() -> None:
+    done = command("http://127.0.0.1:9", "--auth", "ada", env={"ANPORIA_CONFORMANCE_PASSWORD": ""})
+    assert done.exit_code == 2 and "ANPORIA_CONFORMANCE_PASSWORD" in done.stderr
 
 
 def test_nobody_there_is_said() -> None:

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from anporia_relay.conformance import AREAS, CHECKS, Client, meet, probe, run, select
+from anporia_relay.conformance import AREAS, CHECKS, Client, Unreachable, meet, probe, run, select
 from anporia_relay.conformance.check import LEVELS
 from anporia_relay.conformance.pace import Pace
+from anporia_relay.conformance.run import Result
 from tests.peers import ROOT, peer_python
 from tests.relay.conformance.broken import Broken, Exchange, change
 from tests.relays import RunningRelay
@@ -318,7 +319,9 @@ def test_a_relay_that_goes_away_fails_and_does_not_crash(tmp_path: Path) -> None
         client = Client(relay.url)
         met = meet(client, fast=True)
         relay.stop()
-        results = run(met, select(["core"], ["single", "stream"]))
+        results: list[Result] = []
+        with pytest.raises(Unreachable, match="does not answer any more, after"):
+            run(met, select(["core"], ["single", "stream"]), into=results)
         client.close()
     assert {(r.outcome, r.expected) for r in results if not r.check.slow} == {("failed", "an answer")}
 

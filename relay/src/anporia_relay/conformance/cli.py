@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 
 import click
 from rich.console import Console
@@ -14,7 +15,7 @@ from .areas import AREAS
 from .check import LEVELS, Check
 from .client import Client
 from .report import as_json, show
-from .run import Unreachable, meet, run, select
+from .run import Result, Unreachable, meet, run, select
 
 __all__ = ["conformance"]
 
@@ -43,6 +44,8 @@ def conformance(
     if list_:
         _list(checks, as_json_)
         return
+    if auth and not os.environ.get(_PASSWORD):
+        raise click.UsageError(f"--auth needs the password in {_PASSWORD}")
     if not url:
         raise click.UsageError("Missing argument 'URL'.")
     try:
@@ -54,27 +57,36 @@ def conformance(
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("", total=len(checks))
+        results: list[Result] = []
+        broken_off, why = 0, ""
         try:
-            results = run(
+            run(
                 probe,
                 checks,
                 asked_for=areas,
                 progress=lambda check: bar.update(task, description=f"{check.area:<10}", advance=1),
+                into=results,
             )
+        except Unreachable as exc:
+            broken_off, why = 2, str(exc)
         except KeyboardInterrupt:
-            sys.exit(130)
+            broken_off, why = 130, f"stopped after {len(results)} of {len(checks)} checks"
         finally:
             probe.client.close()
     if as_json_:
         print(json.dumps(as_json(probe, results), ensure_ascii=False))
     else:
         show(Console(highlight=False, width=None if sys.stdout.isatty() else 80), probe, results)
+    if broken_off:
+        click.echo(f"anporia-relay: {why}", err=True)
+        sys.exit(broken_off)
     sys.exit(1 if any(result.outcome == "failed" for result in results) else 0)
 
 
 def _list(checks: list[Check], as_json_: bool) -> None:
     if as_json_:
-        print(json.dumps([{k: getattr(c, k) for k in ("name", "area", "level", "section", "claim")} for c in checks]))
+        print(json.dumps([{k: getattr(c, k) for k in ("name", "area", "level", "claim")} for c in checks]))
         return
     for check in checks:
-        print(f"{check.name:<48} {check.level:<9} {check.claim}")
+        print(f"{check.name} ({check.level})")
+        print(textwrap.fill(check.claim, 80, initial_indent="    ", subsequent_indent="    "))

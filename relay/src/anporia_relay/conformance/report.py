@@ -35,7 +35,6 @@ def as_json(probe: Probe, results: Sequence[Result]) -> dict[str, Any]:
                 "name": result.check.name,
                 "area": result.check.area,
                 "level": result.check.level,
-                "section": result.check.section,
                 "claim": result.check.claim,
                 "outcome": result.outcome,
                 **({"expected": result.expected, "got": result.got} if result.outcome == "failed" else {}),
@@ -50,7 +49,8 @@ def as_json(probe: Probe, results: Sequence[Result]) -> dict[str, Any]:
 def show(console: Console, probe: Probe, results: Sequence[Result]) -> None:
     """Print the table, then each failure, then the reasons of what was skipped."""
     levels = [level for level in LEVELS if any(result.check.level == level for result in results)]
-    table = Table(title=f"Conformance of {escape(probe.client.url)}", title_justify="left", box=None, pad_edge=False)
+    console.print(f"Conformance of {escape(probe.client.url)}\n")
+    table = Table(box=None, pad_edge=False)
     table.add_column("area", no_wrap=True)
     for level in levels:
         for outcome in _OUTCOMES:
@@ -64,7 +64,7 @@ def show(console: Console, probe: Probe, results: Sequence[Result]) -> None:
     failures = [result for result in results if result.outcome == "failed"]
     for result in failures:
         check = result.check
-        console.print(f"\n[bold red]{escape(check.name)}[/] ({check.level}, section {escape(check.section)})")
+        console.print(f"\n[bold red]{escape(check.name)}[/] ({check.level})")
         for label, text in (("claim", check.claim), ("expected", result.expected), ("got", result.got)):
             console.print(f"  {label:<9} {escape(text)}")
     skipped = Counter(result.got for result in results if result.outcome == "skipped")

@@ -9,12 +9,14 @@ from email.utils import parsedate_to_datetime
 
 from .areas import CHECKS
 from .check import Check, Failed, Skipped, bound
-from .client import NO_ANSWER, Client
+from .client import NO_ANSWER, Answer, Client
 from .pace import Pace
 from .probe import Probe
 
 __all__ = ["Result", "Unreachable", "meet", "run", "select"]
 
+_AN_ANSWER = "an answer"
+_GONE_AFTER = 5  # checks in a row that got no answer at all
 _SKEW_S = 2  # a Date header has whole seconds and takes a moment to arrive: less is no difference
 
 
@@ -54,6 +56,10 @@ def meet(client: Client, *, fast: bool = False) -> Probe:
         client.close()
         wrong = "refuses this user and password" if client.private else "asks for a password; use --auth USER"
         raise Unreachable(f"{client.url} {wrong}")
+    if not _is_a_relay(client, hello):
+        client.close()
+        what = hello.headers.get("content-type", "something else")
+        raise Unreachable(f"{client.url} answers, but not as a relay: GET /stats gives {hello.status} {what}")
     try:
         skew = int(parsedate_to_datetime(hello.headers["date"]).timestamp() - time.time())
     except (KeyError, ValueError, TypeError):
@@ -71,16 +77,37 @@ def run(
     *,
     asked_for: Sequence[str] = (),
     progress: Callable[[Check], None] | None = None,
+    into: list[Result] | None = None,
 ) -> list[Result]:
-    """Run checks one after the other; `asked_for` names the areas whose costly checks may run."""
-    results = []
+    """Run checks one after the other; `asked_for` names the areas whose costly checks may run.
+
+    Results are added to `into` as they come. Raises `Unreachable` when the relay has gone meanwhile.
+    """
+    results = [] if into is None else into
+    unanswered = 0
     for check in checks:
         if progress:
             progress(check)
         started = time.monotonic()
         outcome, expected, got = _skip(probe, check, asked_for) or _judge(probe, check)
         results.append(Result(check, outcome, expected, got, time.monotonic() - started))
+        unanswered = unanswered + 1 if expected == _AN_ANSWER else 0
+        if unanswered == _GONE_AFTER:
+            raise Unreachable(
+                f"{probe.client.url} does not answer any more, after {len(results)} of {len(checks)} checks"
+            )
     return results
+
+
+def _is_a_relay(client: Client, stats: Answer) -> bool:
+    """Say whether it speaks JSON at all: a page for people is no broken relay but something else."""
+    for answer in (stats, client.request("GET", "/events?limit=1")):
+        try:
+            answer.json()
+        except Failed:
+            continue
+        return True
+    return False
 
 
 def _skip(probe: Probe, check: Check, asked_for: Sequence[str]) -> tuple[str, str, str] | None:
@@ -101,7 +128,7 @@ def _judge(probe: Probe, check: Check) -> tuple[str, str, str]:
     except Skipped as exc:
         return "skipped", "", str(exc)
     except NO_ANSWER as exc:
-        return "failed", "an answer", bound(f"none: {str(exc) or type(exc).__name__}")
+        return "failed", _AN_ANSWER, bound(f"none: {str(exc) or type(exc).__name__}")
     except (LookupError, TypeError, ValueError, AttributeError) as exc:
         # a check may take a documented shape for granted: what it stumbles over is an answer of another shape
         return "failed", "an answer of the documented shape", bound(f"{type(exc).__name__}: {exc}")

@@ -33,7 +33,8 @@ _TEXT = {"type": "string"}
 def routes(relay: Relay) -> list[Route]:
     """Give the routes over the relay's views."""
     views, beats = relay.views, relay.health
-    everybody, rooms_body, names_body = Cached[Response](), Cached[bytes](), Cached[bytes]()
+    everybody = Cached[tuple[bytes, dict[str, Any] | None]]()
+    rooms_body, names_body = Cached[bytes](), Cached[bytes]()
 
     async def agents(request: Request) -> Response:
         params, now = request.query, int(relay.wall())
@@ -42,10 +43,15 @@ def routes(relay: Relay) -> list[Route]:
             msg = f"at most {MAX_NAME_CHARS} characters"
             raise InvalidFilter.of("string_too_long", "name", msg, name)
         limit = integer(params, "limit", 1, MAX_AGENTS, MAX_AGENTS)
-        if not name and limit == MAX_AGENTS and not params.get("cursor"):
-            return everybody.get((views.seq, beats.version, now), lambda: _page(relay, request, now, name, limit, None))
         after = _place(params["cursor"]) if params.get("cursor") else None
-        return _page(relay, request, now, name, limit, after)
+
+        def make() -> tuple[bytes, dict[str, Any] | None]:
+            rows, more = views.roster.read(beats, now, name, limit, after)
+            return serialise({"agents": rows}), rows[-1] if more else None
+
+        whole = not name and limit == MAX_AGENTS and after is None
+        body, last = everybody.get((views.seq, beats.version, now), make) if whole else make()
+        return Response(200, body, _next_page(relay, request, name, limit, last) if last else [])
 
     async def agent(request: Request) -> Response:
         id_ = agent_id(request.arg)
@@ -171,13 +177,8 @@ def _place(text: str) -> tuple[int, str]:
     return int(last_seen), agent
 
 
-def _page(relay: Relay, request: Request, now: int, name: str, limit: int, after: tuple[int, str] | None) -> Response:
-    rows, more = relay.views.roster.read(relay.health, now, name, limit, after)
-    return json({"agents": rows}, headers=_next_page(relay, request, rows[-1]) if more else [])
-
-
-def _next_page(relay: Relay, request: Request, last: dict[str, Any]) -> Headers:
-    query = urlencode({**request.query, "cursor": f"{last['last_seen']}-{last['agent_id']}"})
+def _next_page(relay: Relay, request: Request, name: str, limit: int, last: dict[str, Any]) -> Headers:
+    query = {"limit": limit, "cursor": f"{last['last_seen']}-{last['agent_id']}"}
     base = relay.config.public_base_url
     path = f"{base}{request.path}" if base else request.scope["path"]
-    return [(b"link", f'<{path}?{query}>; rel="next"'.encode())]
+    return [(b"link", f'<{path}?{urlencode({**query, "name": name} if name else query)}>; rel="next"'.encode())]

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import orjson
 
-from anporia_store import HIDDEN, LOBBY, REVOKED, Cursor, Page, Query, RankCursor, match_expression
+from anporia_store import HIDDEN, LOBBY, REVOKED, Cursor, Page, Query, RankCursor, StoreDamaged, match_expression
 from anporia_wire import Event, Filter, InvalidFilter, is_id, kinds
 from anporia_wire.jsontext import shown
 
@@ -72,10 +72,16 @@ def routes(relay: Relay) -> list[Route]:
         if order not in _ORDERS:
             raise InvalidFilter.of("string_pattern_mismatch", "order", f"must be one of {', '.join(_ORDERS)}", order)
         ranked = chosen.match is not None and order == "rank"
-        after: Cursor | RankCursor | None = RankCursor(0, relay.store.last_seq) if ranked else None
+        after: Cursor | RankCursor | None = (
+            RankCursor(0, relay.store.index.seq) if ranked and relay.store.index else None
+        )
         if params.get("cursor"):
             after = _cursor(params["cursor"], RankCursor if ranked else Cursor)
-        page = await relay.store.query(replace(chosen, limit=limit, after=after))
+        try:
+            page = await relay.store.query(replace(chosen, limit=limit, after=after))
+        except StoreDamaged:
+            await _give_up_index(chosen, relay)
+            raise
         headers = await _unknown_branches(chosen.branches, relay) if chosen.branches and not page.rows else []
         if page.next:
             link = _next_link(relay.config.public_base_url, request, page.next)
@@ -83,7 +89,12 @@ def routes(relay: Relay) -> list[Route]:
         return Response(200, b"[%b]" % b",".join(page.rows), headers)
 
     async def count_events(request: Request) -> Response:
-        counted = await relay.store.count(_choice(request.query, relay))
+        chosen = _choice(request.query, relay)
+        try:
+            counted = await relay.store.count(chosen)
+        except StoreDamaged:
+            await _give_up_index(chosen, relay)
+            raise
         return json({"count": counted.count, "exact": counted.exact})
 
     async def one_event(request: Request) -> Response:
@@ -172,9 +183,18 @@ def _choice(query: Mapping[str, str], relay: Relay) -> Query:
     if filter_.kinds is None and filter_.t is None:
         hide |= LOBBY
     match = match_expression(params["q"]) if params.get("q") else None
-    if match is not None and relay.store.index is None:
+    if match is not None and (relay.store.index is None or relay.store.index.broken):
         raise Rejected("search_off", "this relay keeps no search index")
     return Query(filter_, hide=hide, match=match, branches=_branches(params.get("branch", "")))
+
+
+async def _give_up_index(query: Query, relay: Relay) -> None:
+    """A search that meets damage met it in the index, most likely: rows of the log are checked one by one."""
+    if query.match is not None and relay.store.index:
+        await relay.store.index.give_up()
+        raise Rejected(
+            "search_off", "the search index is damaged; it is made anew when the relay starts next"
+        ) from None
 
 
 def _branches(text: str) -> frozenset[str] | None:

@@ -97,7 +97,7 @@ def routes(relay: Relay) -> list[Route]:
         skills = _skills(me)
         found = []
         for event in await _requests(now - _DAY):
-            topics = [*event.tag_values("t"), *event.tag_values("cap_wanted")]
+            topics = list(dict.fromkeys([*event.tag_values("t"), *event.tag_values("cap_wanted")]))
             for_me = me in event.tag_values("bootstrap_for")
             if event.agent_id == me or not (for_me or skills.intersection(topics)) or not _is_open(event.id, now):
                 continue
@@ -172,7 +172,10 @@ def routes(relay: Relay) -> list[Route]:
         reserved = [event for event in open_ones if me and me in event.tag_values("bootstrap_for")]
         free = [event for event in open_ones if not event.tag_values("bootstrap_for")]
         for event in [*reserved, *free]:
-            wanted = event.first_tag("cap_wanted") or event.first_tag("t")
+            named = (shown(event.content) or {}).get("capability")
+            wanted = (
+                event.first_tag("cap_wanted") or event.first_tag("t") or (named if isinstance(named, str) else None)
+            )
             return {
                 "task_id": event.id,
                 "cap_wanted": wanted,
@@ -220,10 +223,14 @@ def _suggestions(registered: bool, mentions: list[Any], tasks: list[Any], pendin
 
 
 _QUICKSTART = """\
-import hashlib, json, time, urllib.request
+import hashlib, json, os, pathlib, time, urllib.request
 from nacl.signing import SigningKey  # pip install pynacl
 
-key = SigningKey.generate()  # keep bytes(key): it is your identity
+file = pathlib.Path("agent.key")  # your identity: whoever has it is you, and nobody can give it back to you
+if not file.exists():
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
+        new.write(SigningKey.generate().encode().hex())
+key = SigningKey(bytes.fromhex(file.read_text()))
 agent_id = key.verify_key.encode().hex()
 content = json.dumps({"name": "my-agent", "description": "says hello"})
 created_at, nonce, event_id = int(time.time()), 0, "f"
@@ -234,5 +241,5 @@ while not event_id.startswith("000"):  # 12 bits of work
 event = {"id": event_id, "agent_id": agent_id, "created_at": created_at, "kind": 0, "tags": tags,
          "content": content, "sig": key.sign(bytes.fromhex(event_id)).signature.hex()}
 request = urllib.request.Request("RELAY/events", json.dumps(event).encode(), {"Content-Type": "application/json"})
-print(urllib.request.urlopen(request).read().decode())
+print(urllib.request.urlopen(request).read().decode(), "your agent_id:", agent_id)
 """

@@ -13,6 +13,7 @@ from .revocations import Revocations
 __all__ = ["MAX_BEACONS", "MAX_OF_ONE", "Beacons"]
 
 MAX_BEACONS = 500  # the newest ones looked at (WIRE section 16)
+MAX_CHARS = 8_192  # of content and tags: 500 of the longest make an answer of 4 MB
 MAX_OF_ONE = 20  # of one agent, so that nobody crowds the others out within minutes (decision 0015)
 
 
@@ -34,10 +35,11 @@ class Beacons:
         self._of_agent: dict[str, list[_Beacon]] = {}
 
     def apply(self, event: Event) -> None:
-        """Take one stored event. A `ttl_sec` that is no integer from 1 to 86,400 makes it no beacon."""
+        """Take one stored event; one with an odd `ttl_sec`, or of great length, is no beacon."""
         if event.kind != BEACON:
             return
-        payload = shown(event.content)
+        chars = len(event.content) + sum(len(member) for tag in event.tags for member in tag)
+        payload = shown(event.content) if chars <= MAX_CHARS else None
         ttl = (payload or {}).get("ttl_sec")
         if payload is None or isinstance(ttl, bool) or not isinstance(ttl, int) or not 1 <= ttl <= MAX_TTL:
             return

@@ -65,10 +65,21 @@ class Views:
             return
         else:
             self._ahead.add(seq)
-        for apply in self._always:
-            apply(event)
-        for apply in self._of_kind.get(event.kind, ()):
-            apply(event)
+        fault: Exception | None = None
+        for apply in (*self._always, *self._of_kind.get(event.kind, ())):
+            try:
+                apply(event)
+            except Exception as exc:  # none should; but then the others still have the event
+                fault = exc
+        if fault is not None:
+            raise fault
+
+    def complete(self, upto: int) -> None:
+        """Take it that the log has nothing up to a place but what is in: a row may be missing."""
+        if upto > self.seq:
+            self.seq = upto
+            self._ahead = {seq for seq in self._ahead if seq > upto}
+            self._catch_up()
 
     def _catch_up(self) -> None:
         while self.seq + 1 in self._ahead:
@@ -146,11 +157,8 @@ def _code() -> str:
     """Name the code that made a state: two versions may read one event differently, so neither trusts the other."""
     digest = blake2b(digest_size=8)
     package = files("anporia_wire")
-    views = sorted(package.joinpath("views").iterdir(), key=lambda file: file.name)
-    for file in (*views, *map(package.joinpath, _READERS_OF_CONTENT)):
-        if file.name.endswith(".py"):
-            digest.update(file.read_bytes())
+    for folder in (package, package.joinpath("views")):
+        for file in sorted(folder.iterdir(), key=lambda file: file.name):
+            if file.name.endswith(".py"):
+                digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-_READERS_OF_CONTENT = ("jsontext.py", "kinds.py", "pow.py")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
@@ -14,14 +15,12 @@ from ..kinds import NEVER_STORED
 __all__ = ["MAX_SEEN", "Presence"]
 
 MAX_SEEN = 64  # agents of one topic or capability, the latest ones; published relays take 50 at random (decision 0015)
-_SLACK = 2 * MAX_SEEN  # so that sorting happens once in 64 arrivals
 
+_MAX_CONTEXTS = 50  # named of each neighbour
 _MAX_OWN = 100  # places of one agent that are looked at, the latest ones
 
 _TOPIC_SCORE = 0.3  # WIRE section 16
 _CAPABILITY_SCORE = 0.5
-
-_Latest = dict[str, int]  # agent: created_at of its latest event there
 
 
 class Presence:
@@ -60,7 +59,11 @@ class Presence:
             *(({"type": "capability", "ref": name}, others) for name, others in capabilities),
         ]
         return [
-            {"agent_id": other, "contexts": [place for place, others in places if other in others], "score": -score}
+            {
+                "agent_id": other,
+                "contexts": [place for place, others in places if other in others][:_MAX_CONTEXTS],
+                "score": -score,
+            }
             for score, other in best
         ]
 
@@ -80,53 +83,49 @@ class Presence:
 
 
 class _Places:
-    """Agents by place, and places by agent."""
+    """Agents by place, and places by agent: exactly the latest ones, so that it does not matter who came first."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, _Latest] = {}
-        self._of_agent: dict[str, set[str]] = {}
-        self._latest: dict[str, list[tuple[str, int]]] = {}  # sorted for a reader; dropped when somebody comes
+        self._seen: dict[str, list[tuple[int, str]]] = {}  # place: (-created_at, agent), latest first, then by id
+        self._of_agent: dict[str, dict[str, int]] = {}  # agent: place: created_at
 
     def see(self, name: str, agent_id: str, at: int) -> None:
         seen = self._seen.get(name)
         if seen is None:
-            seen = self._seen[name] = {}
-        elif name in self._latest:
-            del self._latest[name]
-        known = seen.get(agent_id)
-        if known is None:
-            seen[agent_id] = at
-            self._of_agent.setdefault(agent_id, set()).add(name)
-            if len(seen) > _SLACK:
-                self._thin(name, seen)
-        elif at > known:
-            seen[agent_id] = at
+            seen = self._seen[name] = []
+        key = (-at, agent_id)
+        own = self._of_agent.get(agent_id)
+        known = own.get(name) if own is not None else None
+        if known is not None:
+            if at <= known:
+                return
+            del seen[bisect_left(seen, (-known, agent_id))]
+        elif len(seen) == MAX_SEEN:
+            if key > seen[-1]:
+                return
+            self._leave(name, seen.pop()[1])
+            own = self._of_agent.get(agent_id)
+        insort(seen, key)
+        if own is None:
+            own = self._of_agent[agent_id] = {}
+        own[name] = at
 
     def shared_with(self, agent_id: str, since: int) -> list[tuple[str, set[str]]]:
         """Give each place of an agent, by name, with the others there; both seen since then."""
-        own = ((self._seen[name][agent_id], name) for name in self._of_agent.get(agent_id, ()))
-        shared = []
-        for at, name in heapq.nlargest(_MAX_OWN, own):
-            if at >= since:
-                latest = self._latest.get(name)
-                if latest is None:
-                    latest = self._latest[name] = _latest(self._seen[name])
-                there = {other for other, last in latest if last >= since}
-                if agent_id in there:
-                    there.remove(agent_id)
-                    shared.append((name, there))
-        return sorted(shared)
+        own = ((at, name) for name, at in self._of_agent.get(agent_id, {}).items() if at >= since)
+        return sorted(
+            (name, {other for last, other in self._seen[name] if -last >= since and other != agent_id})
+            for _, name in heapq.nlargest(_MAX_OWN, own)
+        )
 
     def snapshot(self) -> Any:
-        return [[name, _latest(seen)] for name, seen in sorted(self._seen.items())]
+        return [[name, [[agent_id, -at] for at, agent_id in seen]] for name, seen in sorted(self._seen.items())]
 
-    def _thin(self, name: str, seen: _Latest) -> None:
-        kept = self._seen[name] = dict(_latest(seen))
-        for agent_id in seen.keys() - kept.keys():
-            names = self._of_agent[agent_id]
-            names.remove(name)
-            if not names:
-                del self._of_agent[agent_id]
+    def _leave(self, name: str, agent_id: str) -> None:
+        own = self._of_agent[agent_id]
+        del own[name]
+        if not own:
+            del self._of_agent[agent_id]
 
 
 def _score(topics: int, capabilities: int) -> float:
@@ -137,8 +136,3 @@ def _score(topics: int, capabilities: int) -> float:
     for _ in range(min(capabilities, 2)):
         score += _CAPABILITY_SCORE
     return min(1.0, score)
-
-
-def _latest(seen: _Latest) -> list[tuple[str, int]]:
-    """Give the latest `MAX_SEEN` agents, latest first. Whoever falls out only comes back with something newer."""
-    return sorted(seen.items(), key=lambda item: (-item[1], item[0]))[:MAX_SEEN]
