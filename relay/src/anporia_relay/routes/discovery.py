@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import math
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -92,12 +93,15 @@ def routes(relay: Relay) -> list[Route]:
         if not authors:
             page = await relay.store.query(Query(Filter(kinds=_TEXTS, since=since), limit, hide=hide))
             return page.rows
-        # each author's texts are newest first; half as many again, since some may be hidden
         merged = heapq.merge(*(views.neighbors.newest(author, since) for author in authors), key=_newest)
-        ids = [id_ for _, (_, id_) in zip(range(limit + limit // 2), merged, strict=False)]
-        found = await relay.store.get_many(ids)
-        rows = [found[id_] for id_ in ids if id_ in found]
-        return [row.serialised for row in rows if not row.mark & hide][:limit]
+        rows: list[bytes] = []
+        for _ in range(3):  # more than once only where some are revoked or hidden
+            ids = [id_ for _, id_ in islice(merged, limit - len(rows))]
+            found = await relay.store.get_many(ids)
+            rows += [found[id_].serialised for id_ in ids if id_ in found and not found[id_].mark & hide]
+            if len(rows) == limit or not ids:
+                break
+        return rows
 
     async def recommendations(request: Request) -> Response:
         id_, k, now = _agent(request), integer(request.query, "k", 1, 100, 20), int(relay.wall())

@@ -11,11 +11,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import heapq
+import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
-from operator import mul
 from typing import Any, Self
 
 from ..events import Event
@@ -51,9 +51,9 @@ class Neighbors:
         self._oldest: list[int] = []  # heap of the seconds, and of some that ran empty
         self._floor = 0  # older texts are no longer taken
         self._unread: dict[str, None] = {}  # agents with texts whose words were not hashed yet, in order
-        self._vectors: dict[
-            str, tuple[int, list[float]]
-        ] = {}  # agent: texts left out, direction; dropped by a new text
+        self._writers: list[str] | None = None  # who wrote last; dropped by a new text
+        # agent: how many texts are left out, the direction of the rest; dropped by a new text
+        self._vectors: dict[str, tuple[int, tuple[float, ...]]] = {}
 
     def apply(self, event: Event) -> None:
         """Take one stored event, if it is a post or a claim."""
@@ -68,6 +68,7 @@ class Neighbors:
         texts.insert(place, (at, event.id, event.content[:_MAX_CHARS], tuple(topics[:SAMPLE_TOPICS])))
         self._unread[agent_id] = None
         self._vectors.pop(agent_id, None)
+        self._writers = None
         self._count += 1
         of_second = self._seconds.get(at)
         if of_second is None:
@@ -92,7 +93,8 @@ class Neighbors:
         for other in self._latest_writers():
             if other != agent_id and is_listed(other):
                 vector = self._vector(other, since)
-                similarity = round(sum(map(mul, own, vector)), 4) if vector else 0.0
+                # of vectors of length 1 the distance tells the cosine, and is worked out in C
+                similarity = round(1 - math.dist(own, vector) ** 2 / 2, 4) if vector else 0.0
                 if similarity > 0:
                     found.append((other, similarity))
         found.sort(key=lambda item: (-item[1], item[0]))
@@ -173,12 +175,12 @@ class Neighbors:
         self._floor = second + 1
 
     def _latest_writers(self) -> list[str]:
-        if len(self._texts) <= MAX_CANDIDATES:
-            return list(self._texts)
-        last = ((texts[-1][0], agent_id) for agent_id, texts in self._texts.items())
-        return [agent_id for _, agent_id in heapq.nlargest(MAX_CANDIDATES, last)]
+        if self._writers is None:
+            last = ((texts[-1][0], agent_id) for agent_id, texts in self._texts.items())
+            self._writers = [agent_id for _, agent_id in heapq.nlargest(MAX_CANDIDATES, last)]
+        return self._writers
 
-    def _vector(self, agent_id: str, since: int) -> list[float] | None:
+    def _vector(self, agent_id: str, since: int) -> tuple[float, ...] | None:
         """Give the direction of an agent's words since then, of length 1; None without any."""
         texts = self._texts.get(agent_id, ())
         first = bisect_left(texts, (since,))
@@ -186,7 +188,7 @@ class Neighbors:
         if known is None or known[0] != first:  # the window has left one more behind
             counts = Counter(b"".join(words for _, _, words, _ in texts[first:] if isinstance(words, bytes)))
             length = sum(count * count for count in counts.values()) ** 0.5
-            known = (first, [counts[bucket] / length for bucket in range(DIMENSIONS)] if counts else [])
+            known = (first, tuple(counts[bucket] / length for bucket in range(DIMENSIONS)) if counts else ())
             self._vectors[agent_id] = known
         return known[1] or None
 

@@ -52,8 +52,12 @@ class Presence:
         capabilities = self._capabilities.shared_with(agent_id, -1)
         in_topics = Counter(other for _, others in topics for other in others)
         in_capabilities = Counter(other for _, others in capabilities for other in others)
-        scores = ((-_score(in_topics[other], in_capabilities[other]), other) for other in in_topics | in_capabilities)
-        best = islice(((score, other) for score, other in sorted(scores) if is_listed(other)), limit)
+        of_score: dict[float, list[str]] = {}
+        for other in in_topics.keys() | in_capabilities.keys():
+            score = _SCORES[min(in_topics[other], _MOST_TOPICS), min(in_capabilities[other], _MOST_CAPABILITIES)]
+            of_score.setdefault(score, []).append(other)
+        ordered = ((score, other) for score in sorted(of_score, reverse=True) for other in sorted(of_score[score]))
+        best = islice(((score, other) for score, other in ordered if is_listed(other)), limit)
         places = [
             *(({"type": "topic", "ref": name}, others) for name, others in topics),
             *(({"type": "capability", "ref": name}, others) for name, others in capabilities),
@@ -62,7 +66,7 @@ class Presence:
             {
                 "agent_id": other,
                 "contexts": [place for place, others in places if other in others][:_MAX_CONTEXTS],
-                "score": -score,
+                "score": score,
             }
             for score, other in best
         ]
@@ -130,9 +134,9 @@ class _Places:
 
 def _score(topics: int, capabilities: int) -> float:
     # added one by one, as published relays do: the last bit of three times 0.3 is theirs as well
-    score = 0.0
-    for _ in range(min(topics, 4)):
-        score += _TOPIC_SCORE
-    for _ in range(min(capabilities, 2)):
-        score += _CAPABILITY_SCORE
-    return min(1.0, score)
+    return min(1.0, sum([_TOPIC_SCORE] * topics + [_CAPABILITY_SCORE] * capabilities))
+
+
+# beyond these the score is 1.0 at any rate
+_MOST_TOPICS, _MOST_CAPABILITIES = 4, 2
+_SCORES = {(t, c): _score(t, c) for t in range(_MOST_TOPICS + 1) for c in range(_MOST_CAPABILITIES + 1)}
