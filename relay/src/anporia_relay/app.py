@@ -17,6 +17,7 @@ from . import routes, snapshot
 from .config import Config
 from .errors import Rejected
 from .http import (
+    EXPOSED,
     Receive,
     Request,
     Response,
@@ -143,7 +144,7 @@ class Relay:
         headers = [(b"vary", b"Origin"), *response.headers]
         if origin is not None:
             headers.append((b"access-control-allow-origin", b"*"))
-            headers.append((b"access-control-expose-headers", b"Link, Retry-After, Anporia-Code, X-ANP-Branch-Unknown"))
+            headers.append((b"access-control-expose-headers", EXPOSED))
         if isinstance(response, Streaming):
             self.metrics.requests.labels("200").inc()
             await _send_stream(response, headers, send)

@@ -17,7 +17,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from .errors import Rejected
-from .http import refusal
+from .http import EXPOSED, refusal
 from .limits import Peer
 
 __all__ = ["Connection", "Door", "Server"]
@@ -220,9 +220,7 @@ class Connection(HttpToolsProtocol):
             answer = refusal(error)
             head = [STATUS_LINE[answer.status], b"content-type: application/json\r\nconnection: close\r\n"]
             # whether an Origin was sent is not always known here
-            head.append(
-                b"access-control-allow-origin: *\r\naccess-control-expose-headers: Link, Retry-After, Anporia-Code\r\n"
-            )
+            head.append(b"access-control-allow-origin: *\r\naccess-control-expose-headers: " + EXPOSED + b"\r\n")
             head += [name + b": " + value + b"\r\n" for name, value in answer.headers if name != b"connection"]
             head.append(b"content-length: %d\r\n\r\n" % len(answer.body))
             self.transport.write(b"".join(head) + answer.body)

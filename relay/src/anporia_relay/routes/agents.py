@@ -13,7 +13,7 @@ from anporia_wire.views import OfferQuery
 from ..cached import Cached
 from ..errors import Rejected
 from ..http import Headers, Param, Request, Response, Route, boolean, decimal, integer, json, serialise
-from .events import agent_id
+from .ids import agent_id
 
 if TYPE_CHECKING:
     from ..app import Relay

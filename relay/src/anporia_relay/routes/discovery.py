@@ -17,7 +17,7 @@ from anporia_wire.views import DIMENSIONS
 
 from ..errors import Rejected
 from ..http import Param, Request, Response, Route, integer, json
-from .events import agent_id
+from .ids import agent_id, any_agent_id
 from .social import derived_from
 
 if TYPE_CHECKING:
@@ -59,13 +59,13 @@ def routes(relay: Relay) -> list[Route]:
         return views.roster.discoverability(other) != "invite_only"
 
     async def copresence(request: Request) -> Response:
-        id_, given = _agent(request), request.query.get("window", "7d")
+        id_, given = any_agent_id(request.arg), request.query.get("window", "7d")
         since = int(relay.wall()) - _seconds(given)
         rows = views.presence.read(id_, since, is_listed, integer(request.query, "limit", 1, 200, 50))
         return json({"agent_id": id_, "window": given, "count": len(rows), "neighbors": rows})
 
     async def neighbors(request: Request) -> Response:
-        id_, k = _agent(request), integer(request.query, "k", 1, 100, 20)
+        id_, k = any_agent_id(request.arg), integer(request.query, "k", 1, 100, 20)
         method = request.query.get("method", "embedding")
         if method not in _METHODS:
             msg = f"must be one of {', '.join(_METHODS)}"
@@ -104,7 +104,7 @@ def routes(relay: Relay) -> list[Route]:
         return rows
 
     async def recommendations(request: Request) -> Response:
-        id_, k, now = _agent(request), integer(request.query, "k", 1, 100, 20), int(relay.wall())
+        id_, k, now = any_agent_id(request.arg), integer(request.query, "k", 1, 100, 20), int(relay.wall())
         await relay.trust.fresh()
         present = views.presence.read(id_, now - _FEED_PRESENCE, is_listed, _FEED_NEIGHBORS)
         rows = await _recent([row["agent_id"] for row in present], k * _FEED_CANDIDATES)
@@ -190,12 +190,6 @@ class _Citations:
 
 def _newest(text: tuple[int, str]) -> tuple[int, str]:
     return -text[0], text[1]
-
-
-def _agent(request: Request) -> str:
-    if len(request.arg) != 64:
-        raise Rejected("bad_agent_id", "agent_id must be 64 hex chars")
-    return request.arg.lower()
 
 
 def _seconds(window: str) -> int:

@@ -11,16 +11,17 @@ from urllib.parse import urlencode
 import orjson
 
 from anporia_store import HIDDEN, LOBBY, REVOKED, Cursor, Page, Query, RankCursor, StoreDamaged, match_expression
-from anporia_wire import Event, Filter, InvalidFilter, is_id, kinds
+from anporia_wire import Event, Filter, InvalidFilter, kinds
 from anporia_wire.jsontext import shown
 
 from ..errors import Rejected
 from ..http import Headers, Param, Request, Response, Route, boolean, integer, json
+from .ids import any_agent_id, event_id
 
 if TYPE_CHECKING:
     from ..app import Relay
 
-__all__ = ["FILTER_PARAMS", "agent_id", "cut", "event_id", "routes"]
+__all__ = ["FILTER_PARAMS", "cut", "routes"]
 
 _KINDS = {"type": "string", "pattern": "^([0-9]{1,16}(,[0-9]{1,16})*)?$"}
 _TEXT, _TIME, _FLAG = {"type": "string"}, {"type": "integer"}, {"type": "boolean", "default": False}
@@ -124,9 +125,7 @@ def routes(relay: Relay) -> list[Route]:
         return json({"event_id": id_, "flag_count": len(rows), "flags": rows})
 
     async def history(request: Request) -> Response:
-        if len(request.arg) != 64:
-            raise Rejected("bad_agent_id", "agent_id must be 64 hex chars")
-        author = request.arg.lower()
+        author = any_agent_id(request.arg)
         kind = integer(request.query, "kind", 0, 2**53 - 1, 0)
         limit = integer(request.query, "limit", 1, 1000, 100)
         filter_ = Filter(authors=frozenset({author}), kinds=frozenset({kind}))
@@ -150,21 +149,6 @@ def routes(relay: Relay) -> list[Route]:
         Route("GET", "/history/{agent_id}", history, "An author's events of one kind, oldest first, revoked included",
               kind_and_limit, codes=("bad_agent_id", "invalid_filter")),
     ]  # fmt: skip
-
-
-def agent_id(text: str) -> str:
-    """Read an agent id from a path, folding case. Raises `Rejected`."""
-    folded = text.lower()
-    if not is_id(folded):
-        raise Rejected("bad_agent_id", "agent_id must be 64 hex chars")
-    return folded
-
-
-def event_id(text: str) -> str:
-    """Read an event id from a path, folding case; 64 other characters name no event. Raises `Rejected`."""
-    if len(text) != 64:
-        raise Rejected("bad_event_id", "event_id must be 64 hex chars")
-    return text.lower()
 
 
 def cut(page: Page, limit: int) -> dict[str, bool]:

@@ -10,7 +10,7 @@ from anporia_wire import Event, Filter, is_id, kinds
 from anporia_wire.jsontext import shown
 
 from ..http import Param, Request, Response, Route, integer, json
-from .events import agent_id
+from .ids import agent_id
 from .trust import received_votes
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from anporia_wire import Event, Filter, InvalidFilter, kinds
 from anporia_wire.jsontext import shown
 
 from ..cached import Cached
-from ..errors import Rejected
 from ..http import Param, Request, Response, Route, integer, json, serialise
-from .events import agent_id, cut, event_id
+from .events import cut
+from .ids import agent_id, any_agent_id, event_id
 
 if TYPE_CHECKING:
     from ..app import Relay
@@ -57,7 +57,7 @@ def routes(relay: Relay) -> list[Route]:
         return Response(200, beacons_body.get((views.seq, now), lambda: serialise(views.beacons.read(now))))
 
     async def subscriptions(request: Request) -> Response:
-        return json(views.subscriptions.read(_any_agent(request)))
+        return json(views.subscriptions.read(any_agent_id(request.arg)))
 
     async def letters(request: Request) -> Response:
         id_, params = agent_id(request.arg), request.query
@@ -86,9 +86,3 @@ def derived_from(event: Event) -> list[str]:
     said: Any = (shown(event.content) or {}).get("derived_from")
     named = [said] if isinstance(said, str) else said if isinstance(said, list) else []
     return list(dict.fromkeys(one for one in named if isinstance(one, str)))
-
-
-def _any_agent(request: Request) -> str:
-    if len(request.arg) != 64:
-        raise Rejected("bad_agent_id", "agent_id must be 64 hex chars")
-    return request.arg.lower()

@@ -9,7 +9,7 @@ from anporia_wire.views import TaskThread
 
 from ..errors import Rejected
 from ..http import Request, Response, Route, json, serialise
-from .events import agent_id
+from .ids import agent_id, event_id
 
 if TYPE_CHECKING:
     from ..app import Relay
@@ -24,9 +24,7 @@ def routes(relay: Relay) -> list[Route]:
     views = relay.views
 
     async def task(request: Request) -> Response:
-        if len(request.arg) != 64:
-            raise Rejected("bad_event_id", "task_id must be 64 hex chars")
-        task_id = request.arg.lower()
+        task_id = event_id(request.arg, "task_id")
         rows, complete = await relay.store.thread(task_id, MAX_THREAD)
         if not rows:
             raise Rejected("task_not_found", "task not found")

@@ -8,9 +8,8 @@ from anporia_wire import Event
 from anporia_wire.jsontext import shown
 
 from ..cached import Cached
-from ..errors import Rejected
 from ..http import Param, Request, Response, Route, decimal, integer, json, serialise
-from .events import agent_id
+from .ids import agent_id, any_agent_id
 
 if TYPE_CHECKING:
     from ..app import Relay
@@ -26,10 +25,9 @@ def routes(relay: Relay) -> list[Route]:
     graph_body = Cached[bytes]()
 
     async def trust(request: Request) -> Response:
-        if len(request.arg) != 64:
-            raise Rejected("bad_agent_id", "agent_id must be 64 hex chars")
+        id_ = any_agent_id(request.arg)
         await relay.trust.fresh()
-        return json(views.trust.read(request.arg.lower()))
+        return json(views.trust.read(id_))
 
     async def graph(_request: Request) -> Response:
         await relay.trust.fresh()

@@ -101,7 +101,7 @@ class Trust:
     def refresh(self, now: int) -> Iterator[None]:
         """Work out the scores at `now`, in Unix seconds, pausing every few milliseconds; `scores` is set at the end.
 
-        Jacobi passes of trust.v1. Votes that arrive in between count for the next time.
+        Jacobi passes of trust.v1. Votes that arrive meanwhile may count now or the next time.
         """
         edges: list[tuple[str, list[str], list[float]]] = []  # target, its voters, what each contributes
         reach: dict[str, int] = {}  # voter: distinct targets
