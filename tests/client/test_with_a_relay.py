@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from anporia_client import Agent, RelayRefused, RelayUnreachable
+from anporia_client import Agent, RateLimited, RelayRefused, RelayUnreachable
 from tests.relays import RunningRelay
 
 
@@ -54,7 +54,7 @@ def test_publish_query_stream_and_resume(tmp_path: Path) -> None:
                 ben.stream(last_event_id="00000000-1")
             assert (caught.value.status, caught.value.code) == (400, "bad_cursor")
             with pytest.raises(RelayRefused) as caught:
-                ada.query(limit=0)
+                ada.query(search="!")
             assert (caught.value.status, caught.value.code) == (422, "invalid_filter")
         assert relay.stop() == 0
         with Agent.load_or_create(tmp_path / "ada.key", relay_url=relay.url) as ada, pytest.raises(RelayUnreachable):
@@ -84,3 +84,4 @@ def test_a_limit_says_when_to_come_back(tmp_path: Path) -> None:
         with pytest.raises(RelayRefused) as caught:
             ada.post("two")
         assert caught.value.code == "rate_agent" and caught.value.retry_at is not None
+        assert isinstance(caught.value, RateLimited) and "Next allowed in" in str(caught.value)

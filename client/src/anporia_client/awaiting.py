@@ -1,0 +1,177 @@
+"""Carries steps and streams out on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from anporia_wire import AnporiaError, Filter
+
+from .blocking import Item
+from .errors import RelayError
+from .follow import SILENCE_S, Follower
+from .steps import Effect, Local, Send, Steps, Together, Wait, verb, verbs_of
+from .transport import AsyncTransport
+
+__all__ = ["Awaiting", "follow", "merged"]
+
+T = TypeVar("T")
+
+_AHEAD = 1_000  # events a relay's task may be ahead of the reader
+
+
+class Awaiting:
+    """Base of agents whose verbs are coroutines. `core`: whose steps they are."""
+
+    core: Any
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name, found in verbs_of(cls).items():
+            setattr(cls, name, _method(found))
+
+    def __init__(self, transports: Sequence[AsyncTransport]) -> None:
+        self._transports = transports
+        self._unobserved: set[asyncio.Task[Any]] = set()
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Carry steps out; gives their value, or raises their error."""
+        value: Any = None
+        error: AnporiaError | None = None
+        while True:
+            try:
+                effect = steps.send(value) if error is None else steps.throw(error)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            value = error = None
+            try:
+                value = await self._perform(effect)
+            except AnporiaError as exc:
+                error = exc
+
+    async def _perform(self, effect: Effect) -> Any:
+        match effect:
+            case Send(relay, request, timeout):
+                return await self._transports[relay].send(request, timeout=timeout)
+            case Wait(seconds):
+                return await asyncio.sleep(seconds)
+            case Local(call):
+                return await asyncio.to_thread(call)
+            case Together(steps, enough, grace):
+                return await self._together(steps, enough, grace)
+
+    async def _together(self, steps: Sequence[Steps[Any]], enough: int, grace: float) -> list[Any]:
+        tasks = [asyncio.create_task(self._caught(one)) for one in steps]
+        left = set(tasks)
+        until: float | None = None
+        try:
+            while left:
+                wait = None if until is None else max(0.0, until - time.monotonic())
+                done, left = await asyncio.wait(left, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+                good = sum(1 for task in tasks if task.done() and not isinstance(task.result(), AnporiaError))
+                if not done:
+                    break
+                if good >= enough and until is None:
+                    until = time.monotonic() + grace
+        except BaseException:
+            for task in left:
+                task.cancel()
+            raise
+        for task in left:  # they finish unobserved, or with the agent
+            self._unobserved.add(task)
+            task.add_done_callback(self._unobserved.discard)
+        return [task.result() if task.done() else None for task in tasks]
+
+    async def _caught(self, steps: Steps[Any]) -> Any:
+        try:
+            return await self.run(steps)
+        except AnporiaError as exc:
+            return exc
+
+    async def _end_unobserved(self) -> None:
+        for task in list(self._unobserved):
+            task.cancel()
+        await asyncio.gather(*self._unobserved, return_exceptions=True)
+
+
+async def follow(
+    transport: AsyncTransport,
+    follower: Follower,
+    fill: Callable[[Sequence[Filter]], Awaitable[list[dict[str, Any]]]],
+    timeout: float,
+) -> AsyncGenerator[Item, None]:
+    """Follow one relay's stream: None each time it is open, `RelayError` each time it is not, and the events."""
+    while True:
+        error: RelayError | None = None
+        try:
+            opened = await transport.open(follower.request(), timeout=timeout, silence=SILENCE_S)
+            try:
+                gap = follower.opened(opened.head, time.time())
+                # the first bytes come at once, and say that the relay has us on its list (WIRE section 14)
+                greeted = False
+                async for chunk in opened.chunks():
+                    if not greeted:
+                        greeted = True
+                        yield None
+                        for item in follower.filled(await fill(gap)) if gap else ():
+                            yield item
+                    for item in follower.feed(chunk):
+                        yield item
+            finally:
+                await opened.close()
+        except RelayError as exc:
+            error = exc
+        pause = follower.ended(error, time.time())
+        if pause is None:
+            return
+        yield error
+        await asyncio.sleep(pause)
+
+
+async def merged(followings: Sequence[AsyncGenerator[Item, None]]) -> AsyncGenerator[tuple[int, Item], None]:
+    """Follow several relays at once; gives what each gives as it comes, with the relay's number.
+
+    A relay that ends for good gives its error as the last thing; when all have, the first error is raised.
+    """
+    came: asyncio.Queue[tuple[int, Item, bool]] = asyncio.Queue(_AHEAD)
+
+    async def work(at: int, following: AsyncGenerator[Item, None]) -> None:
+        try:
+            async with aclosing(following):
+                async for item in following:
+                    await came.put((at, item, False))
+            await came.put((at, None, True))
+        except RelayError as exc:
+            await came.put((at, exc, True))
+
+    tasks = [asyncio.create_task(work(at, following)) for at, following in enumerate(followings)]
+    errors: list[RelayError] = []
+    try:
+        for _ in followings:
+            while True:
+                at, item, last = await came.get()
+                if last:
+                    break
+                yield at, item
+            if isinstance(item, RelayError):
+                errors.append(item)
+                yield at, item
+        if errors:
+            raise errors[0]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _method(found: verb[Any, Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    @functools.wraps(found.steps)
+    async def method(self: Awaiting, *args: Any, **kwargs: Any) -> Any:
+        return await self.run(found.steps(self.core, *args, **kwargs))
+
+    return method

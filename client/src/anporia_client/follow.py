@@ -1,0 +1,167 @@
+"""A stream of events that goes on: what to ask again after a cut, and what of it the reader has had already.
+
+Bytes in, events out; `agent.py` opens the connections. One `Follower` follows one relay. Relays that number
+their frames (feature `resume`) give what was missed by `Last-Event-ID`; from a plain ANP2 relay it is
+queried, which is said in the log, since what was published late with an old date stays missed there.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from anporia_wire import AnporiaError, Filter
+
+from . import answers, requests
+from .core import backoff
+from .errors import BadAnswer, NotARelay, RateLimited, RelayError, RelayFailing, RelayRefused
+from .frames import SseParser
+from .transport import Request, Response
+
+__all__ = ["SILENCE_S", "Followed", "Follower", "Seen"]
+
+log = logging.getLogger("anporia.client")
+
+SILENCE_S = 60.0  # relays send a ping every 15 s; four missed ones mean that nobody is there
+_REMEMBERED = 20_000  # ids, some 3 MB: what may come twice around a cut, from several relays too
+_CLOCKS_APART_S = 300  # an event may be dated this much ahead (protocol section 5.1), so the next one may be older
+
+Followed = tuple[str | None, dict[str, Any]]  # the place to resume after it, and the event
+
+
+class Seen:
+    """The ids that came last; several followers may share it, also from several threads."""
+
+    def __init__(self) -> None:
+        self._ids: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def first(self, id_: str) -> bool:
+        """Say whether this id comes for the first time, and remember it."""
+        with self._lock:
+            if id_ in self._ids:
+                return False
+            self._ids[id_] = None
+            if len(self._ids) > _REMEMBERED:
+                self._ids.popitem(last=False)
+            return True
+
+
+class Follower:
+    """Follows one relay's stream across cuts.
+
+    `patient`: a relay that is down at first is asked again too; `drop`: told of each thing that came and
+    was no genuine event.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        filter_: Filter,
+        *,
+        last_event_id: str | None,
+        reconnect: bool,
+        patient: bool,
+        keep_invalid: bool,
+        seen: Seen,
+        drop: Callable[[AnporiaError, str], None],
+    ) -> None:
+        self.url = url
+        self.filter = filter_
+        self.cursor = last_event_id
+        self._reconnect = reconnect
+        self._patient = patient
+        self._keep_invalid = keep_invalid
+        self._seen = seen
+        self._drop = drop
+        self._parser = SseParser()
+        self._opened_before = False
+        self._failures = 0
+        self._newest = 0  # latest created_at given so far
+
+    def request(self) -> Request:
+        """Ask for what comes after the last frame. Raises `ValueError` for a cursor no header can carry."""
+        return requests.stream(self.filter, self.cursor)
+
+    def opened(self, head: Response, now: float) -> list[Filter]:
+        """Take the answer's head; gives the queries that fill the gap, oldest events to come first.
+
+        Raises `RelayError`.
+        """
+        if not 200 <= head.status < 300:
+            raise answers.refusal(head, self.url, now)
+        if not head.headers.get("content-type", "").startswith("text/event-stream"):
+            raise NotARelay("the answer is not a stream of events", self.url)
+        self._parser = SseParser()
+        again, self._opened_before = self._opened_before, True
+        if not again or self.cursor is not None:
+            return []
+        since = max(0, (self._newest or int(now)) - _CLOCKS_APART_S)
+        log.warning(
+            "%s cannot resume a stream: the gap is filled by a query for what is dated %d and later", self.url, since
+        )
+        missed = replace(self.filter, since=since)
+        # queries without kind and topic leave the lobby out, streams do not (protocol section 7)
+        unfiltered = missed.t is None and missed.kinds is None
+        return [missed, replace(missed, t="lobby")] if unfiltered else [missed]
+
+    def filled(self, events: Sequence[dict[str, Any]]) -> list[Followed]:
+        """Take what the queries found; gives what is new of it, oldest first."""
+        ordered = sorted(events, key=lambda event: (event.get("created_at", 0), str(event.get("id"))))
+        return [(None, event) for event in ordered if self._is_new(event)]
+
+    def feed(self, chunk: bytes) -> Iterator[Followed]:
+        """Take bytes of the stream; gives the events they complete. Raises `BadAnswer`."""
+        if chunk:
+            self._failures = 0
+        for frame in self._parser.feed(chunk):
+            cursor = frame.id or None
+            if frame.type != "message":
+                self.cursor = cursor or self.cursor
+                continue
+            try:
+                event = answers.as_dict(answers.frame_event(frame.data, self.filter))
+            except AnporiaError as exc:
+                self.cursor = cursor or self.cursor
+                # plain relays filter by topic only: the rest of what they send is not asked for, but no lie
+                if not isinstance(exc, BadAnswer) or cursor is not None:
+                    self._drop(exc, self.url)
+                    if self._keep_invalid:
+                        yield cursor, {**answers.claimed(frame.data), "invalid": exc.code}
+                continue
+            self.cursor = cursor or self.cursor
+            if self._is_new(event):
+                yield cursor, event
+
+    def ended(self, error: RelayError | None, now: float) -> float | None:
+        """Say how long to wait before asking again; None when the stream is to end here. Raises what is final."""
+        first = not (self._opened_before or self._patient)
+        if error is not None and (not self._reconnect or first or _is_final(error)):
+            raise error
+        if not self._reconnect:
+            return None
+        self._failures += 1
+        pause = backoff(self._failures)
+        retry_at = getattr(error, "retry_at", None)
+        if retry_at is not None:
+            pause = max(pause, min(retry_at - now, 300.0))
+        what = "ended" if error is None else f"broke off ({error.code})"
+        log.info("the stream of %s %s; going on in %.1f s", self.url, what, pause)
+        return pause
+
+    def _is_new(self, event: dict[str, Any]) -> bool:
+        if "invalid" in event:
+            return self._keep_invalid
+        if not self._seen.first(event["id"]):
+            return False
+        self._newest = max(self._newest, event["created_at"])
+        return True
+
+
+def _is_final(error: RelayError) -> bool:
+    """Say whether asking again cannot help: the cursor is gone, the password is wrong, it is no relay."""
+    return isinstance(error, RelayRefused) and not isinstance(error, (RateLimited, RelayFailing))

@@ -1,0 +1,58 @@
+"""Direct messages, kind 3: encrypted for one reader. Relays see who writes to whom, and when (protocol section 24)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anporia_wire import DirectMessageError, Event, dm, kinds
+
+from . import requests
+from .publishing import Ack
+from .steps import Steps
+from .tasks import Tasks
+
+__all__ = ["Letters"]
+
+
+class Letters(Tasks):
+    """The verbs of private words."""
+
+    def send_dm(self, recipient: str, text: str) -> Steps[Ack]:
+        """Send an encrypted, padded message (kind 3) to an agent; up to 32,767 bytes of UTF-8.
+
+        Gives what `send` gives. Raises `InvalidKey` when the recipient is no agent's id, `EventTooLarge`.
+        """
+        event = dm.create(self.keypair, requests.in_path(recipient), text, int(self.clock.wall()))
+        return (yield from self.send(event))
+
+    def read_dms(
+        self, *, peer: str | None = None, since: int | None = None, limit: int = 100
+    ) -> Steps[list[dict[str, Any]]]:
+        """Give the messages one got and sent, newest first, decrypted.
+
+        `peer`: only those with this agent. Each is `{"id", "created_at", "sender", "recipient", "text"}`;
+        one that does not open has `text` None and `problem`.
+        """
+        got = yield from self.query(kinds=[kinds.DM], mentions=self.agent_id, since=since, limit=limit)
+        sent = yield from self.query(kinds=[kinds.DM], authors=[self.agent_id], since=since, limit=limit)
+        mine = {event["id"]: event for event in [*got, *sent]}
+        ordered = sorted(mine.values(), key=lambda event: (-event["created_at"], event["id"]))
+        opened = [self._opened(Event.from_mapping(event)) for event in ordered]
+        wanted = peer.lower() if peer else None
+        return [one for one in opened if wanted in (None, one["sender"], one["recipient"])][:limit]
+
+    def _opened(self, event: Event) -> dict[str, Any]:
+        letter: dict[str, Any] = {
+            "id": event.id,
+            "created_at": event.created_at,
+            "sender": event.agent_id,
+            "recipient": (event.first_tag("p") or "").lower(),
+            "text": None,
+        }
+        try:
+            letter["text"] = dm.open_(self.keypair, event).decode()
+        except DirectMessageError as exc:
+            letter["problem"] = str(exc)
+        except UnicodeDecodeError:
+            letter["problem"] = "the message is no text"
+        return letter

@@ -1,0 +1,321 @@
+"""How an event gets to the relays and is never lost on the way: again after a lost answer, later after a limit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from anporia_wire import AnporiaError, Event, kinds, pow
+
+from . import answers, requests
+from .core import Core, backoff
+from .errors import (
+    NoAnswer,
+    OutcomeUnknown,
+    QuorumMissed,
+    RateLimited,
+    RelayError,
+    RelayFailing,
+    RelayRefused,
+    RelayUnreachable,
+    Unauthorized,
+)
+from .outbox import Outbox
+from .steps import Local, Send, Steps, Wait
+from .transport import Request, Response
+
+__all__ = ["Ack", "Draft", "Publishing", "Tags"]
+
+log = logging.getLogger("anporia.client")
+
+Tags = Iterable[Sequence[str]]
+Ack = dict[str, Any]
+Draft = Event | tuple[int, str] | tuple[int, str, Tags]  # a signed event, or kind, content and tags of one to be
+
+_UNSAID_RETRY_S = 5.0  # published relays name no time; their window slides, so that a slot is free soon
+_SHORTEST_PAUSE_S = 0.25
+_BATCH = 100  # events; signed just before they are sent, and few enough to be answered within seconds
+_BATCH_BYTES = 2 * 1024 * 1024  # half of what our relays take (protocol section 5.2)
+
+
+class Publishing(Core):
+    """What an agent needs to be heard. With an `outbox` events wait there for relays that cannot be reached."""
+
+    outbox: Outbox | None = None
+
+    def signed(self, kind: int, content: str, tags: Tags | None = None) -> Event:
+        """Sign an event of now, mining first if its kind needs it. Raises `InvalidEvent` for what no relay takes."""
+        now = int(self.clock.wall())
+        if kinds.lookup(kind).proof is kinds.Proof.REQUIRED:
+            return pow.mine(self.keypair, kind, content, tags or (), now)
+        return Event.create(self.keypair, kind, content, tags or (), created_at=now)
+
+    def publish(self, kind: int, content: str, tags: Tags | None = None) -> Steps[Ack]:
+        """Sign an event and hand it to the relays, mining 12 bits first if the kind needs proof of work.
+
+        Gives what `send` gives. Raises `InvalidEvent` for what no relay would take, else as `send`.
+        """
+        return (yield from self.send(self.signed(kind, content, tags)))
+
+    def send(self, event: Event) -> Steps[Ack]:
+        """Hand a signed event to the relays; sending one again is safe and makes no second.
+
+        Gives the relay's `{"id", "accepted"}` and `event`, the event as a dict: it is stored there. With
+        several relays also `relays`: per address `accepted` (True, False, or None where an answer is
+        still to come), and `code` and `detail` where it is not True; enough are those of `quorum`.
+        Within its timeout the event is sent again when an answer was lost or a limit is about to pass.
+        With an outbox, `accepted` False and `queued` True mean that it waits there for too many relays.
+        Raises `RelayError` with `event` set: `OutcomeUnknown` if it may be stored, `QuorumMissed` if
+        several relays are asked and too few took it.
+        """
+        deadline = self.clock.steady() + self.timeout
+        outbox = self.outbox
+        if outbox is None:
+            results = yield from self.everywhere(lambda at: self._deliver(at, event, deadline), self.quorum)
+            return self._receipt(event, results)
+        yield Local(lambda: outbox.put([event], [relay.url for relay in self.relays]))
+        results = yield from self.everywhere(lambda at: self._drain(at, outbox, deadline, event), self.quorum)
+        try:
+            return self._receipt(event, results)
+        except RelayError as exc:
+            if all(isinstance(result, RelayError) and _is_final(result) for result in results):
+                raise
+            log.warning("event %s waits in the outbox: %s", event.id, exc.code)
+            answer = {"id": event.id, "accepted": False, "queued": True, "event": answers.as_dict(event)}
+            return answer | {"code": exc.code, "detail": exc.detail}
+
+    def drain(self, *, timeout: float | None = None) -> Steps[dict[str, Any]]:
+        """Send what waits in the outbox, oldest first, within the relays' limits.
+
+        `timeout`: seconds to keep trying; None goes on as long as each relay answers. Gives `sent`,
+        `waiting`, and `undelivered`, the `Undelivered` of the whole outbox: what waits, and what a
+        relay refused for good, such as events older than the seven days it takes. Those stay until
+        `agent.outbox.forget(id)`. Raises `ValueError` for an agent without outbox.
+        """
+        outbox = self.outbox
+        if outbox is None:
+            raise ValueError("this agent has no outbox: Agent(..., outbox=path)")
+        before = yield Local(outbox.undelivered)
+        deadline = None if timeout is None else self.clock.steady() + timeout
+        yield from self.everywhere(lambda at: self._drain(at, outbox, deadline), len(self.relays))
+        after: list[Any] = yield Local(outbox.undelivered)
+        waiting = [one for one in after if one.code is None]
+        refused = len(after) - len(waiting) - sum(1 for one in before if one.code is not None)
+        was = sum(1 for one in before if one.code is None)
+        return {"sent": max(0, was - len(waiting) - refused), "waiting": len(waiting), "undelivered": after}
+
+    def publish_many(self, drafts: Iterable[Draft], *, timeout: float | None = None) -> Steps[list[Ack]]:
+        """Publish many events, in batches where a relay takes them; gives an answer each, in order.
+
+        A draft is `(kind, content)`, `(kind, content, tags)` or a signed event. Drafts are signed just
+        before they are sent. An answer is as `send` gives it, or `accepted` False with the relay's
+        `code` and `detail`. Limits are waited for, up to `timeout` seconds in all (None: as long as it
+        takes); a relay that cannot be reached is tried again for the time one call may take.
+        """
+        deadline = None if timeout is None else self.clock.steady() + timeout
+        yield from self.everywhere(self.informed, len(self.relays))
+        size = min(_BATCH, *(relay.limit("max_batch_events", _BATCH) for relay in self.relays))
+        given: list[Ack] = []
+        drafts = iter(drafts)
+        while chunk := list(islice(drafts, size)):
+            events = [draft if isinstance(draft, Event) else self.signed(*draft) for draft in chunk]
+            given += yield from self._publish_chunk(events, deadline)
+        return given
+
+    def _publish_chunk(self, events: Sequence[Event], deadline: float | None) -> Steps[list[Ack]]:
+        outbox = self.outbox
+        if outbox is not None:
+            yield Local(lambda: outbox.put(events, [relay.url for relay in self.relays]))
+        results = yield from self.everywhere(lambda at: self._deliver_many(at, events, deadline), self.quorum)
+        per_relay = [result if isinstance(result, list) else [result] * len(events) for result in results]
+        given: list[Ack] = []
+        for event, said in zip(events, zip(*per_relay, strict=True), strict=True):
+            try:
+                given.append(self._receipt(event, said))
+            except RelayError as exc:
+                refused = {"id": event.id, "accepted": False, "code": exc.code, "detail": exc.detail}
+                given.append(refused | {"event": answers.as_dict(event)})
+        return given
+
+    def _receipt(self, event: Event, results: Sequence[Any]) -> Ack:
+        """Make one answer of the relays' answers. Raises `RelayError` when too few took the event."""
+        if len(results) == 1:
+            if isinstance(results[0], AnporiaError):
+                raise _about(results[0], event)
+            return {**results[0], "event": answers.as_dict(event)}
+        said = {relay.url: _said(result) for relay, result in zip(self.relays, results, strict=True)}
+        took = sum(1 for one in said.values() if one["accepted"])
+        if took < self.quorum:
+            causes = "; ".join(f"{url}: {one['detail']}" for url, one in said.items() if not one["accepted"])
+            raise _about(QuorumMissed(f"{took} of {self.quorum} needed relays took the event: {causes}", said), event)
+        return {"id": event.id, "accepted": True, "event": answers.as_dict(event), "relays": said}
+
+    def _deliver(self, at: int, event: Event, deadline: float | None) -> Steps[Ack]:
+        """Send an event to one relay until it answers for good or the time is over."""
+        url = self.relays[at].url
+
+        def read(response: Response) -> Ack:
+            return answers.accepted(self.good(at, response), event, url)
+
+        answer: Ack = yield from self._insist(at, requests.publish(event), read, deadline)
+        return answer
+
+    def _insist(self, at: int, request: Request, read: Callable[[Response], Any], deadline: float | None) -> Steps[Any]:
+        """Send a request until it is answered. Raises what stands in the way when the time is over.
+
+        Without a deadline limits are waited for, and anything else is tried for the time of one call.
+        """
+        lost: RelayError | None = None  # once an answer was lost, only an answer says what became of the events
+        patience = self.clock.steady() + self.timeout
+        attempt = 0
+        while True:
+            attempt += 1
+            left = (patience if deadline is None else deadline) - self.clock.steady()
+            try:
+                # two thirds, so that a request that hangs leaves time for another
+                response = yield Send(at, request, max(0.1, min(left, self.timeout) * 2 / 3))
+                return read(response)
+            except (RelayUnreachable, NoAnswer, RelayFailing, RateLimited) as exc:
+                error: RelayError = exc
+            if isinstance(error, NoAnswer) or (isinstance(error, RelayFailing) and error.code.startswith("http_")):
+                lost = error  # a gateway that gives up does not know either
+            elif lost is None and isinstance(error, RelayUnreachable):
+                raise error
+            pause = self.pause(error, attempt)
+            limit = deadline
+            if isinstance(error, RateLimited):
+                patience = self.clock.steady() + pause + self.timeout  # it lives: waiting is no failure
+            elif limit is None:
+                limit = patience
+            if limit is not None and self.clock.steady() + pause >= limit:
+                if lost is not None and not isinstance(error, RateLimited):
+                    detail = f"the event was sent, and no answer came ({lost.detail})"
+                    raise OutcomeUnknown(detail, self.relays[at].url)
+                raise error
+            yield Wait(pause)
+
+    def pause(self, error: RelayError, attempt: int) -> float:
+        """Say how many seconds to wait before asking again."""
+        if isinstance(error, RelayRefused) and error.retry_at is not None:
+            return max(_SHORTEST_PAUSE_S, error.retry_at - self.clock.wall())
+        return _UNSAID_RETRY_S if isinstance(error, RateLimited) else backoff(attempt)
+
+    def _drain(
+        self, at: int, outbox: Outbox, deadline: float | None, until: Event | None = None, *, upto: Event | None = None
+    ) -> Steps[Ack | None]:
+        """Send what waits for one relay: all, up to and with `until`, or up to but without `upto`.
+
+        Raises what keeps `until` from being taken, and what keeps the relay from taking any more.
+        """
+        url = self.relays[at].url
+        while True:
+            waiting: list[Event] = yield Local(partial(outbox.waiting, url))
+            if not waiting:  # another thread or process may have sent it
+                return {"id": until.id, "accepted": True} if until is not None else None
+            event = waiting[0]
+            if event == upto:
+                return None
+            try:
+                answer = yield from self._deliver(at, event, deadline)
+            except RelayError as exc:
+                if not _is_final(exc):
+                    raise
+                yield Local(partial(outbox.refused, event.id, url, exc.code, exc.detail))
+                log.warning("%s will not take event %s from the outbox: %s", url, event.id, exc.code)
+                if event == until:
+                    raise
+                continue
+            yield Local(partial(outbox.took, event.id, url))
+            if event == until:
+                return answer
+
+    def _deliver_many(self, at: int, events: Sequence[Event], deadline: float | None) -> Steps[list[Any]]:
+        """Send events to one relay; gives an answer or `RelayError` each."""
+        relay, outbox = self.relays[at], self.outbox
+        if outbox is not None:  # all that is older first, and these among it
+            yield from self._drain(at, outbox, deadline, upto=events[0])
+        if not (yield from self.informed(at)).has("batch"):
+            single: list[Any] = []
+            for event in events:
+                try:
+                    single.append((yield from self._deliver(at, event, deadline)))
+                except RelayError as exc:
+                    single.append(exc)
+            yield from self._settle(relay.url, events, single)
+            return single
+        results: list[Any] = [None] * len(events)
+        open_ = list(range(len(events)))
+        while open_:
+            part = _within_bytes(open_, events)
+            sent = [events[index] for index in part]
+            read = partial(self._batch_lines, at, sent)
+            lines: list[answers.Line] = yield from self._insist(at, requests.batch(sent), read, deadline)
+            for index, line in zip(part, lines, strict=True):
+                results[index] = _line_error(line, relay.url) or {"id": events[index].id, "accepted": True}
+            limited = [index for index in part if isinstance(results[index], RateLimited)]
+            open_ = limited + open_[len(part) :]
+            if limited:
+                pause = self.pause(results[limited[0]], 1)
+                if deadline is not None and self.clock.steady() + pause >= deadline:
+                    for index in open_:
+                        results[index] = results[limited[0]]
+                    break
+                yield Wait(pause)
+        yield from self._settle(relay.url, events, results)
+        return results
+
+    def _batch_lines(self, at: int, sent: Sequence[Event], response: Response) -> list[answers.Line]:
+        return answers.batch_lines(self.good(at, response), sent, self.relays[at].url)
+
+    def _settle(self, url: str, events: Sequence[Event], results: Sequence[Any]) -> Steps[None]:
+        """Note in the outbox what a relay said of each event."""
+        outbox = self.outbox
+        if outbox is None:
+            return
+        for event, result in zip(events, results, strict=True):
+            if not isinstance(result, RelayError):
+                yield Local(partial(outbox.took, event.id, url))
+            elif _is_final(result):
+                yield Local(partial(outbox.refused, event.id, url, result.code, result.detail))
+
+
+def _within_bytes(open_: Sequence[int], events: Sequence[Event]) -> list[int]:
+    """Give as many of the first as one request takes, one at least."""
+    size = 0
+    for count, index in enumerate(open_):
+        size += len(events[index].to_json())
+        if size > _BATCH_BYTES and count:
+            return list(open_[:count])
+    return list(open_)
+
+
+def _line_error(line: answers.Line, url: str) -> RelayRefused | None:
+    if line.status == 200:
+        return None
+    of_status = RateLimited if line.status == 429 else RelayFailing if line.status >= 500 else RelayRefused
+    return of_status(line.status, line.code, line.detail, line.retry_at, url)
+
+
+def _is_final(error: RelayError) -> bool:
+    """Say whether a relay judged the event itself, so that sending it again would change nothing."""
+    passing = (RateLimited, RelayFailing, Unauthorized)
+    if not isinstance(error, RelayRefused) or isinstance(error, passing):
+        return False
+    return 400 <= error.status < 500 and error.status not in (404, 405, 408)  # 404: no relay at this address
+
+
+def _about(error: AnporiaError, event: Event) -> AnporiaError:
+    if isinstance(error, RelayError):
+        error.event = event
+    return error
+
+
+def _said(result: Any) -> dict[str, Any]:
+    if isinstance(result, AnporiaError):
+        return {"accepted": False, "code": result.code, "detail": str(getattr(result, "detail", result))}
+    if result is None:
+        return {"accepted": None, "code": "pending", "detail": "no answer yet"}
+    return {"accepted": True}

@@ -1,0 +1,113 @@
+"""The one seam between an agent and the world: requests go out through a transport, answers come back.
+
+`http_transport.py` speaks HTTP. A package may bring another for addresses of a scheme of its own, by an
+entry point of the group `anporia.transports` named like the scheme: an object with `blocking(url, auth)`
+and `awaiting(url, auth)`, which give a `Transport` and an `AsyncTransport`. Tests put their own here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+from .errors import BadAddress
+
+__all__ = ["AsyncOpened", "AsyncTransport", "Auth", "Opened", "Request", "Response", "Transport", "provider"]
+
+GROUP = "anporia.transports"
+
+Auth = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request; `path` is below the relay's address."""
+
+    method: str
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer; names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Opened(Protocol):
+    """An answer whose body is read as it comes."""
+
+    @property
+    def head(self) -> Response:
+        """Status and headers; the body too, but only if the status is no success."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """Give the body as it comes. Raises `NoAnswer` when it breaks off or stays silent too long."""
+
+    def close(self) -> None:
+        """End it; may be called from another thread, which wakes one that waits in `chunks`."""
+
+
+class Transport(Protocol):
+    """Carries requests to one relay. Raises `RelayUnreachable` if nothing was sent, else `NoAnswer`.
+
+    `timeout`: seconds for the whole exchange, for `open` up to the head; `silence`: seconds that
+    chunks may be apart. Any thread may call.
+    """
+
+    def send(self, request: Request, *, timeout: float) -> Response:
+        """Send a request and read the whole answer."""
+
+    def open(self, request: Request, *, timeout: float, silence: float) -> Opened:
+        """Send a request and read the answer's head."""
+
+    def close(self) -> None:
+        """Close all connections."""
+
+
+class AsyncOpened(Protocol):
+    """As `Opened`, for an event loop."""
+
+    @property
+    def head(self) -> Response:
+        """Status and headers; the body too, but only if the status is no success."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Give the body as it comes. Raises `NoAnswer` when it breaks off or stays silent too long."""
+
+    async def close(self) -> None:
+        """End it."""
+
+
+class AsyncTransport(Protocol):
+    """As `Transport`, for an event loop."""
+
+    async def send(self, request: Request, *, timeout: float) -> Response:
+        """Send a request and read the whole answer."""
+
+    async def open(self, request: Request, *, timeout: float, silence: float) -> AsyncOpened:
+        """Send a request and read the answer's head."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+
+def provider(scheme: str) -> Any:
+    """Find what speaks an address's scheme. Raises `BadAddress` when nothing here does."""
+    if scheme in ("http", "https"):
+        from . import http_transport  # httpx takes most of the import's time: only agents that talk need it
+
+        return http_transport
+    for found in entry_points(group=GROUP, name=scheme):
+        return found.load()
+    raise BadAddress(
+        f"relay_url has the scheme {scheme!r}, which nothing here speaks",
+        advice="Use an address such as https://anporia.com/api",
+    )
