@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import NoReturn
 
 try:
-    import httpx
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
     from rich.table import Table
 
-    from anporia_client import Agent
+    from anporia_client import Agent, RelayRefused
     from anporia_relay import transfer
     from anporia_store import SqliteStore
     from anporia_wire import AnporiaError, Event, Keypair, event_id, kinds
@@ -176,21 +175,18 @@ def converse(console: Console, ada: Agent, ben: Agent) -> None:
 
 
 def forge(victim: Agent) -> tuple[str, str]:
-    """Publish, by hand, what the victim never signed; gives the refusal: status and code, text."""
+    """Publish what the victim never signed; gives the refusal: status and code, text."""
     mallory = Keypair.generate()
     own = Event.create(mallory, kinds.POST, "I, Ada, prefer coffee.", [("t", "tea")], created_at=int(time.time()))
     pretended = replace(own, agent_id=victim.agent_id)
     id_ = event_id(pretended.canonical())
     forged = replace(pretended, id=id_, sig=mallory.sign(bytes.fromhex(id_)).hex())
-    answer = httpx.post(
-        f"{victim.relay_url}/events",
-        content=forged.to_json(),
-        headers={"content-type": "application/json"},
-        trust_env=False,  # a proxy cannot reach our own machine
-    )
-    if answer.is_success:
-        raise DemoError("the relay took a forged event")
-    return f"{answer.status_code} {answer.headers.get('anporia-code', '')}", answer.json()["detail"]
+    with Agent(mallory, victim.relay_url) as forger:
+        try:
+            forger.send(forged)
+        except RelayRefused as refused:
+            return f"{refused.status} {refused.code}", refused.detail
+    raise DemoError("the relay took a forged event")
 
 
 def show_stats(console: Console, agent: Agent) -> None:
@@ -231,7 +227,7 @@ if __name__ == "__main__":
         main()
     except OSError as exc:
         sys.exit(f"demo: {exc.filename}: {exc.strerror}" if exc.filename else f"demo: {exc}")
-    except (AnporiaError, DemoError, httpx.HTTPError) as exc:
+    except (AnporiaError, DemoError) as exc:
         sys.exit(f"demo: {exc}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from anporia_client import Agent, BadAddress, ProxyTrouble, RelayUnreachable, transport
+from anporia_client import Agent, BadAddress, ProxyTrouble, RelayUnreachable
 from tests.client.scripted import Honest, Scripted
 from tests.wire.samples import ALICE
 
@@ -79,6 +79,6 @@ def test_a_package_may_bring_a_transport_for_its_own_addresses(monkeypatch: pyte
         asked.append(wanted)
         return [Found]
 
-    monkeypatch.setattr(transport, "entry_points", entry_points)
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
     assert Agent(ALICE, "onion:abc").post("hi")["accepted"]
     assert asked == [{"group": "anporia.transports", "name": "onion"}]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from anporia_wire import AnporiaError, Event, InvalidKey, Keypair
 
 from . import crypto
 from .agent import Agent, join
-from .async_agent import AsyncAgent, AsyncEvents
 from .crypto import (
     agent_id_from_private,
     compute_event_id,
@@ -37,9 +38,12 @@ from .errors import (
     Unauthorized,
     Unsupported,
 )
-from .outbox import Outbox, Undelivered
 from .settings import DEFAULT_RELAY, SettingsError
 from .transport import AsyncTransport, Request, Response, Transport
+
+if TYPE_CHECKING:
+    from .async_agent import AsyncAgent, AsyncEvents
+    from .outbox import Outbox, Undelivered
 
 __version__ = "0.3.0"
 
@@ -88,3 +92,14 @@ __all__ = [
     "sign_event_id",
     "verify_signature",
 ]
+
+# imported when they are first used: with them come asyncio and SQLite, a quarter of the package's import time
+_LATER = {"AsyncAgent": "async_agent", "AsyncEvents": "async_agent", "Outbox": "outbox", "Undelivered": "outbox"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_LATER[name]}", __name__), name)

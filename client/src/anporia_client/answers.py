@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
@@ -188,16 +186,16 @@ def next_cursor(response: Response) -> str | None:
     found = _NEXT.search(response.headers.get("link", ""))
     if found is None:
         return None
+    from urllib.parse import parse_qs, urlsplit
+
     cursors = parse_qs(urlsplit(found[1]).query).get("cursor")
     return cursors[0] if cursors else None
 
 
 def clock_ahead(response: Response, now: float) -> int | None:
     """Say by how many seconds our clock, `now`, is ahead of the relay's `Date`; None without one."""
-    try:
-        return int(now - parsedate_to_datetime(response.headers.get("date", "")).timestamp())
-    except (ValueError, OverflowError, TypeError):
-        return None
+    theirs = _date(response.headers.get("date", ""))
+    return None if theirs is None else int(now - theirs)
 
 
 def refusal(response: Response, url: str, now: float) -> RelayRefused:
@@ -325,6 +323,12 @@ def _problem(item: object) -> str:
 def _retry_at(text: str, now: float) -> int | None:
     if text.isascii() and text.isdigit() and len(text) < 10:
         return int(now) + int(text)
+    return _date(text)
+
+
+def _date(text: str) -> int | None:
+    from email.utils import parsedate_to_datetime  # needed for refusals only, and slow to import
+
     try:
         return int(parsedate_to_datetime(text).timestamp())
     except (ValueError, OverflowError, TypeError):

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 from anporia_wire import PASSPHRASE_SALT, Keypair
 
-from . import identity, settings
+from . import settings
 from .errors import RelayError
 from .follow import Follower, Seen
 from .letters import Letters
-from .outbox import Outbox
 from .reading import Conditions, selection
 from .transport import Auth
 from .verbs import Verbs
+
+if TYPE_CHECKING:
+    from .outbox import Outbox
 
 __all__ = ["Base", "Options", "Start", "StreamOptions"]
 
@@ -92,6 +94,8 @@ class Base(Verbs):
         given = relay_url is not None or relay_urls is not None
         transports = [make(url, auth or known.get(url) or _from_environment(url, given=given)) for url in urls]
         if outbox is not None:
+            from .outbox import Outbox  # so that others do without SQLite
+
             self.core.outbox = Outbox(outbox)
         super().__init__(transports)  # type: ignore[call-arg]  # the other base, Blocking or Awaiting, takes them
 
@@ -109,6 +113,8 @@ class Base(Verbs):
 
         Raises `IdentityError` or `InvalidKey`, never with its content.
         """
+        from . import identity  # agents without a file need none of it
+
         keypair = identity.load_or_create(key_path, passphrase=passphrase)
         return cls(keypair, relay_url, auth=auth, **options)
 
@@ -131,6 +137,8 @@ class Base(Verbs):
     @classmethod
     def from_environment(cls, **options: Unpack[Options]) -> Self:
         """Use the key of `ANPORIA_PRIVATE_KEY`, of `ANPORIA_KEY_FILE` or of ~/.anporia/key.priv, made on first use."""
+        from . import identity
+
         return cls(identity.resolve().keypair, **options)
 
     @property

@@ -1,30 +1,39 @@
-"""HTTP, through httpx: the one place that knows it. No error of httpx crosses this module's edge."""
+"""HTTP, through httpcore: this and `http_async.py` alone know it. None of its errors crosses their edge.
+
+httpcore is what httpx stands on. Without the upper half a request costs half the CPU, a program has less to
+import, and the network can be given deadlines: a relay that sends a byte now and then holds nobody for ever.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import socket
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from ipaddress import ip_address
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_plus
 from urllib.request import getproxies, proxy_bypass
 
-import httpx
+import httpcore
 
+from .address import Address
 from .errors import BadAddress, BadAnswer, NoAnswer, ProxyTrouble, RelayError, RelayTimeout, RelayUnreachable
 from .transport import Auth, Request, Response
 
-__all__ = ["AsyncHttp", "Http", "awaiting", "blocking"]
+if TYPE_CHECKING:
+    from .http_async import AsyncHttp
+
+__all__ = ["Http", "awaiting", "blocking"]
 
 log = logging.getLogger("anporia.client")
 
-_MAX_ANSWER = 256 * 1024 * 1024  # 1,000 events of the largest content, escaped, and some more
-_MAX_REFUSAL = 64 * 1024
-_HOSTS = ("all://127.0.0.1", "all://localhost", "all://[::1]")
-
-_ADDRESS = "Use an address such as https://anporia.com/api"
+MAX_ANSWER = 256 * 1024 * 1024  # 1,000 events of the largest content, escaped, and some more
+MAX_REFUSAL = 64 * 1024
+CONNECTIONS = 100  # at once to one relay, streams among them
+KEPT_S = 30.0  # an idle connection; relays close theirs after 60 s (settled 15)
 
 
 def blocking(url: str, auth: Auth | None) -> Http:
@@ -34,6 +43,8 @@ def blocking(url: str, auth: Auth | None) -> Http:
 
 def awaiting(url: str, auth: Auth | None) -> AsyncHttp:
     """Make a transport for an event loop. Raises `BadAddress`."""
+    from .http_async import AsyncHttp  # plain agents need no asyncio
+
     return AsyncHttp(url, auth)
 
 
@@ -41,57 +52,62 @@ class Http:
     """Requests below one address, over connections that are kept open."""
 
     def __init__(self, url: str, auth: Auth | None) -> None:
-        self._base = _checked(url, auth)
-        # A proxy cannot reach our own machine for us.
-        direct: dict[str, httpx.BaseTransport | None] = dict.fromkeys(_HOSTS)
-        with _environment_errors(url):
-            self._client = httpx.Client(auth=auth, follow_redirects=False, mounts=direct)
+        self._base = Base(url, auth)
+        self._network = _Deadlines()
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=self._base.certificates(),
+            proxy=self._base.proxy(),
+            max_connections=CONNECTIONS,
+            keepalive_expiry=KEPT_S,
+            network_backend=self._network,
+        )
 
     def send(self, request: Request, *, timeout: float) -> Response:
         """Send a request and read the whole answer."""
-        deadline = time.monotonic() + timeout
-        with _translated(self._base):
-            response = self._start(request, httpx.Timeout(timeout))
+        with self._base.translated(), self._network.until(time.monotonic() + timeout):
+            response = self._pool.handle_request(self._base.built(request, timeout))
             try:
-                body = b"".join(_within(response.iter_bytes(), deadline, _limit(response), self._base))
+                head = self._base.head(response)
+                return self._whole(head, response.iter_stream())
             finally:
                 response.close()
-        return _head(response, body)
 
     def open(self, request: Request, *, timeout: float, silence: float) -> HttpOpened:
         """Send a request and read the answer's head."""
-        with _translated(self._base):
-            response = self._start(request, httpx.Timeout(timeout, read=max(timeout, silence)))
-            body = b""
+        with self._base.translated(), self._network.until(time.monotonic() + timeout):
+            response = self._pool.handle_request(self._base.built(request, timeout, silence))
             try:
-                if not response.is_success:
-                    deadline = time.monotonic() + timeout
-                    body = b"".join(_within(response.iter_bytes(), deadline, _MAX_REFUSAL, self._base))
+                head = self._base.head(response)
+                if not is_success(head):
+                    head = self._whole(head, response.iter_stream())
             except BaseException:
                 response.close()
                 raise
-        return HttpOpened(response, body, self._base)
+        return HttpOpened(response, head, self._base)
 
     def close(self) -> None:
         """Close all connections."""
-        self._client.close()
+        self._pool.close()
 
-    def _start(self, request: Request, timeout: httpx.Timeout) -> httpx.Response:
-        return self._client.send(_built(self._client, self._base, request, timeout), stream=True)
+    def _whole(self, head: Response, chunks: Iterable[bytes]) -> Response:
+        body = Body(head, self._base.url)
+        for chunk in chunks:
+            body.add(chunk)
+        return body.response()
 
 
 class HttpOpened:
     """An answer whose body is read as it comes."""
 
-    def __init__(self, response: httpx.Response, body: bytes, base: str) -> None:
-        self.head = _head(response, body)
+    def __init__(self, response: httpcore.Response, head: Response, base: Base) -> None:
+        self.head = head
         self._response = response
         self._base = base
 
     def chunks(self) -> Iterator[bytes]:
         """Give the body as it comes."""
-        with _translated(self._base):
-            yield from self._response.iter_bytes()
+        with self._base.translated():
+            yield from self._response.iter_stream()
 
     def close(self) -> None:
         """End it; a thread that waits in `chunks` wakes up, since the socket says that nothing more comes."""
@@ -100,201 +116,208 @@ class HttpOpened:
         if isinstance(connection, socket.socket):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(httpx.HTTPError, RuntimeError, OSError):  # the reading thread may be at it too
+        # the reading thread may be at it too
+        with contextlib.suppress(httpcore.NetworkError, httpcore.ProtocolError, RuntimeError, OSError, ValueError):
             self._response.close()
 
 
-class AsyncHttp:
-    """As `Http`, for an event loop."""
+class _Deadlines(httpcore.SyncBackend):
+    """The network, where all that a call waits for ends at one time; httpcore's own timeouts are for each read."""
+
+    def __init__(self) -> None:
+        self._thread = threading.local()
+
+    @contextlib.contextmanager
+    def until(self, deadline: float) -> Iterator[None]:
+        """Hold this thread's reads and writes to a deadline of the steady clock."""
+        self._thread.deadline = deadline
+        try:
+            yield
+        finally:
+            self._thread.deadline = None
+
+    def left(self, timeout: float | None) -> float | None:
+        """Cut a timeout to what is left of the deadline."""
+        deadline = getattr(self._thread, "deadline", None)
+        if deadline is None:
+            return timeout
+        left: float = deadline - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout("the answer did not end in time")
+        return left if timeout is None else min(left, timeout)
+
+    def connect_tcp(self, host: str, port: int, timeout: float | None = None, *rest: Any, **more: Any) -> _Timed:
+        """Connect, within what is left."""
+        return _Timed(super().connect_tcp(host, port, self.left(timeout), *rest, **more), self)
+
+
+class _Timed(httpcore.NetworkStream):
+    """A connection whose reads and writes end at the deadline of the thread that waits."""
+
+    def __init__(self, stream: httpcore.NetworkStream, network: _Deadlines) -> None:
+        self._stream = stream
+        self._network = network
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._network.left(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._network.left(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None) -> _Timed:
+        return _Timed(self._stream.start_tls(ssl_context, server_hostname, self._network.left(timeout)), self._network)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class Base:
+    """A relay's address, and what is sent to it with every request."""
 
     def __init__(self, url: str, auth: Auth | None) -> None:
-        self._base = _checked(url, auth)
-        direct: dict[str, httpx.AsyncBaseTransport | None] = dict.fromkeys(_HOSTS)
-        with _environment_errors(url):
-            self._client = httpx.AsyncClient(auth=auth, follow_redirects=False, mounts=direct)
+        self.url = url
+        self._address = address = Address.parse(url)
+        self._host = address.host.encode()
+        self._headers = [
+            (b"host", address.authority.encode()),
+            (b"user-agent", b"anporia-client"),
+            (b"accept-encoding", b"identity"),
+        ]
+        if auth is not None:
+            pair = b64encode(f"{auth[0]}:{auth[1]}".encode())
+            self._headers.append((b"authorization", b"Basic " + pair))
+            if address.scheme == "http" and not address.is_loopback:
+                log.warning("the password for %s goes over the network unencrypted; use https", address.host)
 
-    async def send(self, request: Request, *, timeout: float) -> Response:
-        """Send a request and read the whole answer."""
-        with _translated(self._base):
-            async with asyncio.timeout(timeout):
-                response = await self._start(request, httpx.Timeout(timeout))
-                try:
-                    body = await _whole(response, _limit(response), self._base)
-                finally:
-                    await response.aclose()
-        return _head(response, body)
+    def built(self, request: Request, timeout: float, silence: float | None = None) -> httpcore.Request:
+        """Put a request together. Raises `ValueError` for what no header can carry."""
+        body = request.body or b""
+        given = [(name.encode(), value.encode("latin-1")) for name, value in request.headers.items()]
+        headers = [*self._headers, *given]
+        if request.method != "GET":
+            headers.append((b"content-length", str(len(body)).encode()))
+        query = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in request.params.items())
+        target = self._address.path + request.path + ("?" + query if query else "")
+        address = self._address
+        url = httpcore.URL(scheme=address.scheme, host=self._host, port=address.port, target=target)
+        read = timeout if silence is None else silence
+        limits = {"connect": timeout, "write": timeout, "pool": timeout, "read": read}
+        return httpcore.Request(request.method, url, headers=headers, content=body, extensions={"timeout": limits})
 
-    async def open(self, request: Request, *, timeout: float, silence: float) -> AsyncHttpOpened:
-        """Send a request and read the answer's head."""
-        with _translated(self._base):
-            async with asyncio.timeout(timeout):
-                response = await self._start(request, httpx.Timeout(timeout, read=max(timeout, silence)))
-                body = b""
-                try:
-                    if not response.is_success:
-                        body = await _whole(response, _MAX_REFUSAL, self._base)
-                except BaseException:
-                    await response.aclose()
-                    raise
-        return AsyncHttpOpened(response, body, self._base)
+    def head(self, response: Any) -> Response:
+        """Read status and headers. Raises `BadAnswer`."""
+        headers: dict[str, str] = {}
+        for name, value in response.headers:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        if headers.get("content-encoding", "identity") != "identity":
+            raise BadAnswer("the answer is compressed, which was not asked for", self.url)
+        return Response(response.status, headers, b"")
 
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()
+    def certificates(self) -> Any:
+        """Give what https needs to trust the relay, None for http: loading it takes 20 ms. Raises `BadAddress`."""
+        if self._address.scheme == "http":
+            return None
+        import os
+        import ssl
 
-    async def _start(self, request: Request, timeout: httpx.Timeout) -> httpx.Response:
-        return await self._client.send(_built(self._client, self._base, request, timeout), stream=True)
+        named = {name: os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
+        if not any(named.values()):
+            return httpcore.default_ssl_context()
+        try:
+            return ssl.create_default_context(cafile=named["SSL_CERT_FILE"], capath=named["SSL_CERT_DIR"])
+        except OSError as exc:
+            detail = f"SSL_CERT_FILE or SSL_CERT_DIR cannot be used: {exc.strerror or type(exc).__name__}"
+            raise BadAddress(detail, self.url, "Mend or unset that variable.") from None
 
+    def proxy(self) -> httpcore.Proxy | None:
+        """Find the proxy that the environment puts before the relay. Raises `ProxyTrouble`."""
+        address, proxies = self._address, getproxies()
+        through = proxies.get(address.scheme) or proxies.get("all")
+        # a proxy cannot reach our own machine for us
+        if not through or address.is_loopback or proxy_bypass(address.authority):
+            return None
+        if "://" not in through:
+            through = "http://" + through
+        try:
+            scheme, _, rest = through.partition("://")
+            user, at, place = rest.rpartition("@")
+            if scheme not in ("http", "https", "socks5", "socks5h"):
+                raise ValueError
+            whole = Address.parse(f"http://{place}")
+            name, _, password = user.partition(":")
+            return httpcore.Proxy(
+                httpcore.URL(scheme=scheme, host=whole.host, port=whole.port if ":" in place else None, target="/"),
+                auth=(name, password) if at else None,
+            )
+        except (ValueError, BadAddress):
+            detail = "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY does not hold the address of a proxy"
+            raise ProxyTrouble(detail, self.url) from None
 
-class AsyncHttpOpened:
-    """As `HttpOpened`, for an event loop."""
+    @contextlib.contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn what httpcore and the system raise into our own errors."""
+        try:
+            yield
+        except RelayError:
+            raise
+        except (httpcore.ConnectTimeout, httpcore.PoolTimeout):
+            raise RelayUnreachable("could not connect in time", self.url) from None
+        except httpcore.ConnectError as exc:
+            raise self._no_connection(str(exc)) from None
+        except httpcore.ProxyError as exc:
+            raise ProxyTrouble(f"the proxy refused: {_shown(exc)}", self.url) from None
+        except (httpcore.UnsupportedProtocol, httpcore.LocalProtocolError) as exc:
+            raise RelayUnreachable(f"the request cannot be sent: {_shown(exc)}", self.url) from None
+        except (httpcore.TimeoutException, TimeoutError):
+            raise RelayTimeout("no answer in time", self.url) from None
+        except httpcore.RemoteProtocolError as exc:
+            if "without sending" in str(exc) or "incomplete" in str(exc):
+                raise NoAnswer(f"the connection broke off: {_shown(exc)}", self.url) from None
+            raise BadAnswer(f"the answer is not HTTP: {_shown(exc)}", self.url) from None
+        except (httpcore.NetworkError, OSError, RuntimeError) as exc:
+            raise NoAnswer(f"the connection broke off: {_shown(exc)}", self.url) from None
 
-    def __init__(self, response: httpx.Response, body: bytes, base: str) -> None:
-        self.head = _head(response, body)
-        self._response = response
-        self._base = base
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Give the body as it comes."""
-        with _translated(self._base):
-            async for chunk in self._response.aiter_bytes():
-                yield chunk
-
-    async def close(self) -> None:
-        """End it."""
-        with contextlib.suppress(httpx.HTTPError, RuntimeError, OSError):
-            await self._response.aclose()
-
-
-def _checked(url: str, auth: Auth | None) -> str:
-    """Hold a relay's address against the rules; gives it without a slash at the end. Raises `BadAddress`."""
-    # an address that does not parse may hold a password: the text must not repeat it
-    try:
-        parsed = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError):
-        raise BadAddress("relay_url is not an address", advice=_ADDRESS) from None
-    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
-        raise BadAddress("relay_url is not an address of a relay", advice=_ADDRESS)
-    if parsed.userinfo:
-        raise BadAddress("relay_url must not hold a password", advice="Give auth=(user, password) instead.")
-    if auth is not None and parsed.scheme == "http" and not _is_loopback(parsed.host):
-        log.warning("the password for %s goes over the network unencrypted; use https", parsed.host)
-    return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _built(
-    client: httpx.Client | httpx.AsyncClient, base: str, request: Request, timeout: httpx.Timeout
-) -> httpx.Request:
-    return client.build_request(
-        request.method,
-        base + request.path,
-        params=dict(request.params) or None,
-        headers=dict(request.headers),
-        content=request.body,
-        timeout=timeout,
-    )
-
-
-def _head(response: httpx.Response, body: bytes) -> Response:
-    return Response(response.status_code, response.headers, body)
-
-
-def _limit(response: httpx.Response) -> int:
-    return _MAX_ANSWER if response.is_success else _MAX_REFUSAL
-
-
-def _within(chunks: Iterator[bytes], deadline: float, limit: int, base: str) -> Iterator[bytes]:
-    size = 0
-    for chunk in chunks:
-        size += len(chunk)
-        if size > limit:
-            raise BadAnswer(f"the answer is larger than {limit} bytes", base)
-        if time.monotonic() > deadline:  # a relay that sends a byte now and then must not hold us for ever
-            raise RelayTimeout("the answer did not end in time", base)
-        yield chunk
-
-
-async def _whole(response: httpx.Response, limit: int, base: str) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async for chunk in response.aiter_bytes():
-        size += len(chunk)
-        if size > limit:
-            raise BadAnswer(f"the answer is larger than {limit} bytes", base)
-        parts.append(chunk)
-    return b"".join(parts)
-
-
-@contextlib.contextmanager
-def _translated(base: str) -> Iterator[None]:
-    """Turn what httpx and the loop raise into our own errors."""
-    try:
-        yield
-    except RelayError:
-        raise
-    except httpx.HTTPError as exc:
-        raise _meaning(exc, base) from None
-    except httpx.StreamError:  # closed by us, in another thread
-        raise NoAnswer("the connection was closed", base) from None
-    except TimeoutError:
-        raise RelayTimeout("no answer in time", base) from None
-    except (OSError, RuntimeError) as exc:  # a socket closed under a reading thread; a closed client
-        raise NoAnswer(f"the connection broke off: {_text(exc)}", base) from None
-
-
-def _meaning(exc: httpx.HTTPError, base: str) -> RelayError:
-    match exc:
-        case httpx.ProxyError():
-            return ProxyTrouble(f"the proxy refused: {_text(exc)}", base)
-        case httpx.ConnectTimeout() | httpx.PoolTimeout():
-            return RelayUnreachable("could not connect in time", base)
-        case httpx.ConnectError() if "CERTIFICATE_VERIFY_FAILED" in str(exc):
+    def _no_connection(self, text: str) -> RelayUnreachable:
+        if "CERTIFICATE_VERIFY_FAILED" in text:
             advice = "Nothing was sent. If the relay has a certificate of its own, name its CA in SSL_CERT_FILE."
-            return RelayUnreachable("its certificate is not trusted", base, advice)
-        case httpx.ConnectError() if _proxied(base):
-            return ProxyTrouble(f"could not connect to the proxy: {_text(exc)}", base)
-        case httpx.ConnectError():
-            return RelayUnreachable(f"could not connect: {_text(exc)}", base)
-        case httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
-            return RelayUnreachable(f"the request cannot be sent: {_text(exc)}", base)
-        case httpx.TimeoutException():
-            return RelayTimeout("no answer in time", base)
-        case httpx.RemoteProtocolError() if "without sending" not in str(exc) and "incomplete" not in str(exc):
-            return BadAnswer(f"the answer is not HTTP: {_text(exc)}", base)
-        case httpx.DecodingError():
-            return BadAnswer("the answer's compression is damaged", base)
-        case _:
-            return NoAnswer(f"the connection broke off: {_text(exc)}", base)
+            return RelayUnreachable("its certificate is not trusted", self.url, advice)
+        if self.proxy() is not None:
+            return ProxyTrouble(f"could not connect to the proxy: {_shown(text)}", self.url)
+        return RelayUnreachable(f"could not connect: {_shown(text)}", self.url)
 
 
-def _proxied(base: str) -> bool:
-    """Say whether the environment puts a proxy before the relay: then it is the proxy that we connect to."""
-    url = httpx.URL(base)
-    proxies = getproxies()
-    through = proxies.get(url.scheme) or proxies.get("all")
-    return bool(through) and not _is_loopback(url.host) and not proxy_bypass(url.host)
+class Body:
+    """The body of an answer, up to a limit."""
+
+    def __init__(self, head: Response, url: str) -> None:
+        self._head = head
+        self._url = url
+        self._limit = MAX_ANSWER if is_success(head) else MAX_REFUSAL
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Take more of it. Raises `BadAnswer` when it is too much."""
+        self._size += len(chunk)
+        if self._size > self._limit:
+            raise BadAnswer(f"the answer is larger than {self._limit} bytes", self._url)
+        self._parts.append(chunk)
+
+    def response(self) -> Response:
+        """Give the answer, whole."""
+        return Response(self._head.status, self._head.headers, b"".join(self._parts))
 
 
-def _text(exc: Exception) -> str:
+def is_success(head: Response) -> bool:
+    """Say whether the answer is a yes."""
+    return 200 <= head.status < 300
+
+
+def _shown(text: object) -> str:
     # parts of it may be a stranger's: one line, printable, short
-    text = str(exc) or type(exc).__name__
-    return "".join(c if c.isprintable() else " " for c in text[:200])
-
-
-@contextlib.contextmanager
-def _environment_errors(url: str) -> Iterator[None]:
-    """Name the variable that is wrong, instead of what httpx makes of it."""
-    try:
-        yield
-    except (ValueError, TypeError, httpx.InvalidURL, ImportError):
-        raise ProxyTrouble("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY or NO_PROXY cannot be used as it is", url) from None
-    except OSError as exc:
-        detail = f"SSL_CERT_FILE or SSL_CERT_DIR cannot be used: {exc.strerror or type(exc).__name__}"
-        raise BadAddress(detail, url, "Mend or unset that variable.") from None
+    whole = str(text) or type(text).__name__
+    return "".join(c if c.isprintable() else " " for c in whole[:200])

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anporia_wire import AnporiaError, Event, kinds, pow
 
@@ -23,9 +23,11 @@ from .errors import (
     RelayUnreachable,
     Unauthorized,
 )
-from .outbox import Outbox
 from .steps import Local, Send, Steps, Wait
 from .transport import Request, Response
+
+if TYPE_CHECKING:
+    from .outbox import Outbox
 
 __all__ = ["Ack", "Draft", "Publishing", "Tags"]
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from anporia_wire import AnporiaError
 
 from . import keychain
-from .errors import BadAddress, KeychainError
-
-if TYPE_CHECKING:
-    import httpx
+from .address import Address
+from .errors import KeychainError
 
 __all__ = [
     "DEFAULT_RELAY",
@@ -41,7 +36,6 @@ _COMMAND = "ANPORIA_RELAY_PASSWORD_COMMAND"
 _BASIC = "ANPORIA_BASIC_AUTH"  # user:password, as the published client takes it
 _MAX_BYTES = 4_096  # of a file with a password; longer ones are other files
 _COMMAND_S = 30.0  # time for somebody to touch a key or unlock a store; a client that starts us waits about 60 s
-_PORTS = {"http": 80, "https": 443}
 
 _POSIX = os.name == "posix"  # elsewhere modes say nothing, and programs get their arguments as one text
 
@@ -89,26 +83,26 @@ def credentials(
     `BadAddress`; a keychain that fails is warned about once.
     """
     environ = os.environ if environ is None else environ
-    address = _address(url)
+    address = Address.parse(url)
     name = user or environ.get("ANPORIA_RELAY_USER") or DEFAULT_USER
     if any(environ.get(variable) for variable in (_PASSWORD, _FILE, _COMMAND, _BASIC)):
-        meant = _named_relay(environ) or (url if given else DEFAULT_RELAY)
-        if _origin(_address(meant)) == _origin(address):
+        meant = Address.parse(_named_relay(environ) or (url if given else DEFAULT_RELAY))
+        if meant.origin == address.origin:
             found = _of_environment(environ, name, user)
             if found is not None:
                 return found
         else:
             log.warning(
                 "the relay password in the environment is for %s and was not used for %s",
-                _shown(_address(meant)),
-                _shown(address),
+                meant.origin,
+                address.origin,
             )
     return _of_keychain(keychain_service(url), name) if with_keychain else None
 
 
 def keychain_service(url: str) -> str:
     """Name the keychain's service for the relay at `url`: `anporia-relay:<host>`. Raises `BadAddress`."""
-    return f"anporia-relay:{_address(url).raw_host.decode('ascii')}"
+    return f"anporia-relay:{Address.parse(url).host}"
 
 
 def _named_relay(environ: Mapping[str, str]) -> str | None:
@@ -139,6 +133,8 @@ def _read(path: str) -> str:
     except (OSError, RuntimeError, ValueError) as exc:
         raise SettingsError(f"{_FILE}: {path}: {getattr(exc, 'strerror', None) or 'cannot be opened'}") from None
     if _POSIX and mode & 0o077:
+        import shlex
+
         mend = f"chmod 600 {shlex.quote(str(file))}"
         raise SettingsError(f"{_FILE}: {file} has mode {mode:04o}; others can reach it. Run: {mend}")
     if len(data) > _MAX_BYTES:
@@ -147,6 +143,8 @@ def _read(path: str) -> str:
 
 
 def _run(command: str) -> str:
+    import subprocess
+
     # the command itself is not repeated in errors: it may hold a token
     try:
         done = subprocess.run(
@@ -169,6 +167,8 @@ def _arguments(command: str, *, posix: bool) -> list[str] | str:
     """Split a command as a shell would; Windows programs split theirs themselves, and know `\\` in paths."""
     if not posix:
         return command
+    import shlex
+
     arguments = shlex.split(command)
     if not arguments:
         raise ValueError("empty")
@@ -196,28 +196,3 @@ def _of_keychain(service: str, name: str) -> Credentials | None:
             log.warning("%s Going on without a password", exc)
         return None
     return Credentials(name, password, f"keychain ({service})") if password else None
-
-
-def _address(url: str) -> httpx.URL:
-    import httpx  # as the transport reads addresses; here, since it takes most of the package's import time
-
-    """Parse as the transport does: a password must not go to a host that two parsers see differently."""
-    try:
-        address = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError, ValueError):
-        address = httpx.URL("")
-    if not address.scheme or not address.host:
-        # not repeated: it may hold a password
-        raise BadAddress(f"the relay's address must be one such as {DEFAULT_RELAY}")
-    return address
-
-
-def _origin(address: httpx.URL) -> tuple[str, bytes, int | None]:
-    return address.scheme, address.raw_host, address.port or _PORTS.get(address.scheme)
-
-
-def _shown(address: httpx.URL) -> str:
-    """Give scheme, host and port, without what an address may hold besides."""
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    port = "" if address.port is None else f":{address.port}"
-    return f"{address.scheme}://{host}{port}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 from .errors import BadAddress
@@ -102,9 +101,11 @@ class AsyncTransport(Protocol):
 def provider(scheme: str) -> Any:
     """Find what speaks an address's scheme. Raises `BadAddress` when nothing here does."""
     if scheme in ("http", "https"):
-        from . import http_transport  # httpx takes most of the import's time: only agents that talk need it
+        from . import http_transport  # slow to import: only agents that talk need it
 
         return http_transport
+    from importlib.metadata import entry_points
+
     for found in entry_points(group=GROUP, name=scheme):
         return found.load()
     raise BadAddress(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import secrets
+import os
 
 import nacl.bindings
 import nacl.exceptions
@@ -44,7 +44,7 @@ def seal(keypair: Keypair, recipient: str, plaintext: bytes, nonce: bytes | None
     A nonce of 24 bytes must never serve twice between two agents: leave it out except in tests.
     Raises `InvalidKey` when the recipient is no usable key, `ValueError` for a nonce of another length.
     """
-    fresh = secrets.token_bytes(_NONCE_BYTES) if nonce is None else nonce
+    fresh = os.urandom(_NONCE_BYTES) if nonce is None else nonce
     if len(fresh) != _NONCE_BYTES:
         raise ValueError(f"a nonce is {_NONCE_BYTES} bytes, got {len(fresh)}")
     sealed = nacl.bindings.crypto_box_afternm(pad(plaintext), fresh, _shared_key(keypair, recipient))

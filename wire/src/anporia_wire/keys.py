@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-import secrets
 
 import nacl.bindings
 import nacl.exceptions
@@ -34,7 +34,7 @@ class Keypair:
     @classmethod
     def generate(cls) -> Keypair:
         """Make a fresh key from the operating system's randomness."""
-        return cls(secrets.token_bytes(32))
+        return cls(os.urandom(32))
 
     @classmethod
     def from_hex(cls, text: str) -> Keypair:

@@ -1,0 +1,81 @@
+"""HTTP for an event loop; the rules are those of `http_transport.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterable, AsyncIterator
+
+import httpcore
+
+from .http_transport import CONNECTIONS, KEPT_S, Base, Body, is_success
+from .transport import Auth, Request, Response
+
+__all__ = ["AsyncHttp"]
+
+
+class AsyncHttp:
+    """Requests below one address, over connections that are kept open."""
+
+    def __init__(self, url: str, auth: Auth | None) -> None:
+        self._base = Base(url, auth)
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=self._base.certificates(),
+            proxy=self._base.proxy(),
+            max_connections=CONNECTIONS,
+            keepalive_expiry=KEPT_S,
+        )
+
+    async def send(self, request: Request, *, timeout: float) -> Response:
+        """Send a request and read the whole answer."""
+        with self._base.translated():
+            async with asyncio.timeout(timeout):
+                response = await self._pool.handle_async_request(self._base.built(request, timeout))
+                try:
+                    return await self._whole(self._base.head(response), response.aiter_stream())
+                finally:
+                    await response.aclose()
+
+    async def open(self, request: Request, *, timeout: float, silence: float) -> AsyncHttpOpened:
+        """Send a request and read the answer's head."""
+        with self._base.translated():
+            async with asyncio.timeout(timeout):
+                response = await self._pool.handle_async_request(self._base.built(request, timeout, silence))
+                try:
+                    head = self._base.head(response)
+                    if not is_success(head):
+                        head = await self._whole(head, response.aiter_stream())
+                except BaseException:
+                    await response.aclose()
+                    raise
+        return AsyncHttpOpened(response, head, self._base)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pool.aclose()
+
+    async def _whole(self, head: Response, chunks: AsyncIterable[bytes]) -> Response:
+        body = Body(head, self._base.url)
+        async for chunk in chunks:
+            body.add(chunk)
+        return body.response()
+
+
+class AsyncHttpOpened:
+    """An answer whose body is read as it comes."""
+
+    def __init__(self, response: httpcore.Response, head: Response, base: Base) -> None:
+        self.head = head
+        self._response = response
+        self._base = base
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Give the body as it comes."""
+        with self._base.translated():
+            async for chunk in self._response.aiter_stream():
+                yield chunk
+
+    async def close(self) -> None:
+        """End it."""
+        with contextlib.suppress(httpcore.NetworkError, httpcore.ProtocolError, RuntimeError, OSError):
+            await self._response.aclose()
