@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
     "README.md",
     "client/README.md",
+    "docs/client.md",
     "docs/relay.md",
     "docs/protocol.md",
     "docs/performance.md",

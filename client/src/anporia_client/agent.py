@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -105,6 +104,8 @@ def join(
     after the agent. What is declared already is not declared again.
     """
     if key_path is None:
+        from pathlib import Path
+
         stem = "".join(c if c.isalnum() else "_" for c in name).lower() or "agent"
         key_path = Path.home() / ".anporia" / f"{stem}.priv"
     agent = Agent.load_or_create(key_path, relay_url, **options)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
+import sys
 import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
-from urllib.request import getproxies, proxy_bypass
 
 import httpcore
 
@@ -221,7 +222,6 @@ class Base:
         """Give what https needs to trust the relay, None for http: loading it takes 20 ms. Raises `BadAddress`."""
         if self._address.scheme == "http":
             return None
-        import os
         import ssl
 
         named = {name: os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
@@ -235,10 +235,14 @@ class Base:
 
     def proxy(self) -> httpcore.Proxy | None:
         """Find the proxy that the environment puts before the relay. Raises `ProxyTrouble`."""
-        address, proxies = self._address, getproxies()
+        address = self._address
+        if address.is_loopback or not _may_have_proxies():
+            return None  # a proxy cannot reach our own machine for us
+        from urllib.request import getproxies, proxy_bypass
+
+        proxies = getproxies()
         through = proxies.get(address.scheme) or proxies.get("all")
-        # a proxy cannot reach our own machine for us
-        if not through or address.is_loopback or proxy_bypass(address.authority):
+        if not through or proxy_bypass(address.authority):
             return None
         if "://" not in through:
             through = "http://" + through
@@ -315,6 +319,12 @@ class Body:
 def is_success(head: Response) -> bool:
     """Say whether the answer is a yes."""
     return 200 <= head.status < 300
+
+
+def _may_have_proxies() -> bool:
+    """Say whether there is anything to look up: what looks it up is slow to import."""
+    system = sys.platform in ("win32", "darwin")  # these have settings of their own besides the variables
+    return system or any(name.lower().endswith("_proxy") for name in os.environ)
 
 
 def _shown(text: object) -> str:

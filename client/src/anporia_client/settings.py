@@ -6,11 +6,9 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from anporia_wire import AnporiaError
 
-from . import keychain
 from .address import Address
 from .errors import KeychainError
 
@@ -125,6 +123,8 @@ def _of_environment(environ: Mapping[str, str], name: str, user: str | None) -> 
 
 
 def _read(path: str) -> str:
+    from pathlib import Path
+
     try:
         file = Path(path).expanduser()
         with file.open("rb") as source:
@@ -186,6 +186,8 @@ def _text(data: bytes, variable: str) -> str:
 
 
 def _of_keychain(service: str, name: str) -> Credentials | None:
+    from . import keychain
+
     if not keychain.available():
         return None
     try:
