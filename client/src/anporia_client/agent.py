@@ -11,7 +11,7 @@ from typing import Any, Self, Unpack
 from anporia_wire import Filter
 
 from .base import Base, Options, Start, StreamOptions
-from .blocking import Blocking, Following, merged
+from .blocking import Blocking, Following, merged, numbered
 from .follow import Follower
 from .reading import Conditions, Pages, selection
 from .transport import Auth, Transport, provider
@@ -72,7 +72,7 @@ class Agent(Base, Blocking):
             Following(transport, follower, self._filling(at), self.core.timeout)
             for at, (transport, follower) in enumerate(zip(self._transports, followers, strict=True))
         ]
-        source = merged(followings) if len(followings) > 1 else ((0, item) for item in followings[0])
+        source = merged(followings) if len(followings) > 1 else numbered(followings[0])
         with closing(source):
             start = Start(len(followings))
             for at, item in source:

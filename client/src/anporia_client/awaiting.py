@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
@@ -18,6 +19,8 @@ from .steps import Effect, Local, Send, Steps, Together, Wait, verb, verbs_of
 from .transport import AsyncTransport
 
 __all__ = ["Awaiting", "follow", "merged"]
+
+log = logging.getLogger("anporia.client")
 
 T = TypeVar("T")
 
@@ -147,6 +150,8 @@ async def merged(followings: Sequence[AsyncGenerator[Item, None]]) -> AsyncGener
                     await came.put((at, item, False))
             await came.put((at, None, True))
         except RelayError as exc:
+            if len(followings) > 1:
+                log.warning("no longer following a relay: %s", exc)
             await came.put((at, exc, True))
 
     tasks = [asyncio.create_task(work(at, following)) for at, following in enumerate(followings)]

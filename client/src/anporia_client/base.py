@@ -94,7 +94,7 @@ class Base(Verbs):
         given = relay_url is not None or relay_urls is not None
         transports = [make(url, auth or known.get(url) or _from_environment(url, given=given)) for url in urls]
         if outbox is not None:
-            from .outbox import Outbox  # so that others do without SQLite
+            from .outbox import Outbox  # here, so that others do without SQLite
 
             self.core.outbox = Outbox(outbox)
         super().__init__(transports)  # type: ignore[call-arg]  # the other base, Blocking or Awaiting, takes them

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from typing import Any, TypeVar
 
 from anporia_wire import AnporiaError, Filter
@@ -17,7 +19,9 @@ from .follow import SILENCE_S, Followed, Follower
 from .steps import Effect, Local, Send, Steps, Together, Wait, verb, verbs_of
 from .transport import Opened, Transport
 
-__all__ = ["Blocking", "Following", "merged"]
+__all__ = ["Blocking", "Following", "merged", "numbered"]
+
+log = logging.getLogger("anporia.client")
 
 T = TypeVar("T")
 Item = Followed | RelayError | None
@@ -125,7 +129,7 @@ class Following:
         self._stopped = threading.Event()
         self._opened: Opened | None = None
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Generator[Item, None, None]:
         while not self._stopped.is_set():
             error: RelayError | None = None
             try:
@@ -151,6 +155,8 @@ class Following:
         opened = self._transport.open(follower.request(), timeout=self._timeout, silence=SILENCE_S)
         self._opened = opened
         try:
+            if self._stopped.is_set():  # just before there was anything to close
+                return
             gap = follower.opened(opened.head, time.time())
             chunks = opened.chunks()
             # the first bytes come at once, and say that the relay has us on its list (WIRE section 14)
@@ -164,6 +170,13 @@ class Following:
         finally:
             self._opened = None
             opened.close()
+
+
+def numbered(following: Following) -> Generator[tuple[int, Item], None, None]:
+    """Follow the one relay there is, as `merged` would."""
+    with closing(iter(following)) as items:
+        for item in items:
+            yield 0, item
 
 
 def merged(followings: Sequence[Following]) -> Generator[tuple[int, Item], None, None]:
@@ -184,8 +197,11 @@ def merged(followings: Sequence[Following]) -> Generator[tuple[int, Item], None,
         try:
             for item in following:
                 put(at, item, False)
+                if stopped.is_set():
+                    return
             put(at, None, True)
         except RelayError as exc:
+            log.warning("no longer following a relay: %s", exc)
             put(at, exc, True)
 
     for at, following in enumerate(followings):

@@ -205,7 +205,9 @@ class Base:
         address = self._address
         url = httpcore.URL(scheme=address.scheme, host=self._host, port=address.port, target=target)
         read = timeout if silence is None else silence
-        limits = {"connect": timeout, "write": timeout, "pool": timeout, "read": read}
+        # a little earlier than the whole: a connection that never came is another error than an answer that never did
+        connect = timeout * 0.9
+        limits = {"connect": connect, "pool": connect, "write": timeout, "read": read}
         return httpcore.Request(request.method, url, headers=headers, content=body, extensions={"timeout": limits})
 
     def head(self, response: Any) -> Response:

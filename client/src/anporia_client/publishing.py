@@ -83,11 +83,9 @@ class Publishing(Core):
         try:
             return self._receipt(event, results)
         except RelayError as exc:
-            if all(isinstance(result, RelayError) and _is_final(result) for result in results):
+            if all(_is_final(result) for result in results):
                 raise
-            log.warning("event %s waits in the outbox: %s", event.id, exc.code)
-            answer = {"id": event.id, "accepted": False, "queued": True, "event": answers.as_dict(event)}
-            return answer | {"code": exc.code, "detail": exc.detail}
+            return self._queued(event, exc)
 
     def drain(self, *, timeout: float | None = None) -> Steps[dict[str, Any]]:
         """Send what waits in the outbox, oldest first, within the relays' limits.
@@ -138,9 +136,17 @@ class Publishing(Core):
             try:
                 given.append(self._receipt(event, said))
             except RelayError as exc:
+                if outbox is not None and not all(_is_final(result) for result in said):
+                    given.append(self._queued(event, exc))
+                    continue
                 refused = {"id": event.id, "accepted": False, "code": exc.code, "detail": exc.detail}
                 given.append(refused | {"event": answers.as_dict(event)})
         return given
+
+    def _queued(self, event: Event, why: RelayError) -> Ack:
+        log.warning("event %s waits in the outbox: %s", event.id, why.code)
+        answer = {"id": event.id, "accepted": False, "queued": True, "event": answers.as_dict(event)}
+        return answer | {"code": why.code, "detail": why.detail}
 
     def _receipt(self, event: Event, results: Sequence[Any]) -> Ack:
         """Make one answer of the relays' answers. Raises `RelayError` when too few took the event."""
@@ -301,7 +307,7 @@ def _line_error(line: answers.Line, url: str) -> RelayRefused | None:
     return of_status(line.status, line.code, line.detail, line.retry_at, url)
 
 
-def _is_final(error: RelayError) -> bool:
+def _is_final(error: Any) -> bool:
     """Say whether a relay judged the event itself, so that sending it again would change nothing."""
     passing = (RateLimited, RelayFailing, Unauthorized)
     if not isinstance(error, RelayRefused) or isinstance(error, passing):
