@@ -10,11 +10,12 @@ from typing import Any, Self, Unpack
 
 from anporia_wire import Filter
 
+from . import providers
 from .base import Base, Options, Start, StreamOptions
 from .blocking import Blocking, Following, merged, numbered
 from .follow import Follower
 from .reading import Conditions, Pages, selection
-from .transport import Auth, Transport, provider
+from .transport import Auth, Transport
 
 __all__ = ["Agent", "join"]
 
@@ -64,8 +65,7 @@ class Agent(Base, Blocking):
         self.close()
 
     def _provided(self, url: str, auth: Auth | None) -> Transport:
-        transport: Transport = provider(url.partition(":")[0].lower()).blocking(url, auth)
-        return transport
+        return providers.blocking(url, auth)
 
     def _streamed(self, followers: Sequence[Follower]) -> Generator[dict[str, Any], None, None]:
         followings = [

@@ -10,11 +10,12 @@ from typing import Any, Self, Unpack
 
 from anporia_wire import Filter
 
+from . import providers
 from .awaiting import Awaiting, follow, merged
 from .base import Base, Start, StreamOptions
 from .follow import Follower
 from .reading import Conditions, Pages, selection
-from .transport import AsyncTransport, Auth, provider
+from .transport import AsyncTransport, Auth
 
 __all__ = ["AsyncAgent", "AsyncEvents"]
 
@@ -56,8 +57,7 @@ class AsyncAgent(Base, Awaiting):
         await self.close()
 
     def _provided(self, url: str, auth: Auth | None) -> AsyncTransport:
-        transport: AsyncTransport = provider(url.partition(":")[0].lower()).awaiting(url, auth)
-        return transport
+        return providers.awaiting(url, auth)
 
     async def _streamed(self, followers: Sequence[Follower]) -> AsyncGenerator[dict[str, Any], None]:
         followings = [

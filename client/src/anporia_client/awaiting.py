@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 
 from anporia_wire import AnporiaError, Filter
 
-from .blocking import Item
 from .errors import RelayError
-from .follow import SILENCE_S, Follower
-from .steps import Effect, Local, Send, Steps, Together, Wait, verb, verbs_of
+from .follow import SILENCE_S, Follower, Item
+from .steps import Awaited, Effect, Local, Send, Steps, Together, Wait, verb, verbs_of
 from .transport import AsyncTransport
 
 __all__ = ["Awaiting", "follow", "merged"]
@@ -27,7 +26,7 @@ T = TypeVar("T")
 _AHEAD = 1_000  # events a relay's task may be ahead of the reader
 
 
-class Awaiting:
+class Awaiting(Awaited):
     """Base of agents whose verbs are coroutines. `core`: whose steps they are."""
 
     core: Any

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from anporia_wire import AnporiaError, Filter
 
 from .errors import RelayError, RelayTimeout
-from .follow import SILENCE_S, Followed, Follower
-from .steps import Effect, Local, Send, Steps, Together, Wait, verb, verbs_of
+from .follow import SILENCE_S, Follower, Item
+from .steps import Direct, Effect, Local, Send, Steps, Together, Wait, verb, verbs_of
 from .transport import Opened, Transport
 
 __all__ = ["Blocking", "Following", "merged", "numbered"]
@@ -24,13 +24,12 @@ __all__ = ["Blocking", "Following", "merged", "numbered"]
 log = logging.getLogger("anporia.client")
 
 T = TypeVar("T")
-Item = Followed | RelayError | None
 
 _MOST_UNDER_WAY = 8  # calls at a relay that hangs, before further ones are not even begun
 _AHEAD = 1_000  # events a relay's thread may be ahead of the reader
 
 
-class Blocking:
+class Blocking(Direct):
     """Base of agents whose verbs are plain methods. `core`: whose steps they are."""
 
     core: Any

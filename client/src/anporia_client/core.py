@@ -7,7 +7,6 @@ Everything is steps (see `steps.py`). On this stand `publishing.py` (events out)
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,15 +19,13 @@ from .errors import NoAnswer, RelayTimeout, Unsupported
 from .steps import Send, Steps, Together
 from .transport import Request, Response
 
-__all__ = ["Clock", "Core", "Relay", "backoff"]
+__all__ = ["Clock", "Core", "Relay"]
 
 log = logging.getLogger("anporia.client")
 
 T = TypeVar("T")
 
 GRACE_S = 1.0  # what the slower of several relays get on top, once enough have answered
-_FIRST_BACKOFF_S = 0.25  # a relay that restarts is back within a second or two
-_LONGEST_BACKOFF_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +51,6 @@ class Relay:
         """Give one of the info document's limits."""
         value = (self.info or {}).get("limits", {}).get(name)
         return value if isinstance(value, int) and value > 0 else otherwise
-
-
-def backoff(attempt: int, *, longest: float = _LONGEST_BACKOFF_S) -> float:
-    """Give seconds to wait before attempt number `attempt`, 1 and up: doubling, with full jitter.
-
-    So that the agents a relay lost at one moment do not all come back at another.
-    """
-    ceiling = min(longest, _FIRST_BACKOFF_S * 2.0 ** min(attempt, 16))
-    return random.uniform(ceiling / 4, ceiling)
 
 
 class Core:

@@ -17,12 +17,12 @@ from typing import Any
 from anporia_wire import AnporiaError, Filter
 
 from . import answers, requests
-from .core import backoff
+from .backoff import backoff
 from .errors import BadAnswer, NotARelay, RateLimited, RelayError, RelayFailing, RelayRefused
 from .frames import SseParser
 from .transport import Request, Response
 
-__all__ = ["SILENCE_S", "Followed", "Follower", "Seen"]
+__all__ = ["SILENCE_S", "Followed", "Follower", "Item", "Seen"]
 
 log = logging.getLogger("anporia.client")
 
@@ -31,6 +31,7 @@ _REMEMBERED = 20_000  # ids, some 3 MB: what may come twice around a cut, from s
 _CLOCKS_APART_S = 300  # an event may be dated this much ahead (protocol section 5.1), so the next one may be older
 
 Followed = tuple[str | None, dict[str, Any]]  # the place to resume after it, and the event
+Item = Followed | RelayError | None  # what following gives: an event; that it cannot be followed now; that it is open
 
 
 class Seen:

@@ -15,7 +15,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote_plus
 
 import httpcore
@@ -24,10 +24,7 @@ from .address import Address
 from .errors import BadAddress, BadAnswer, NoAnswer, ProxyTrouble, RelayError, RelayTimeout, RelayUnreachable
 from .transport import Auth, Request, Response
 
-if TYPE_CHECKING:
-    from .http_async import AsyncHttp
-
-__all__ = ["Http", "awaiting", "blocking"]
+__all__ = ["Http"]
 
 log = logging.getLogger("anporia.client")
 
@@ -35,18 +32,6 @@ MAX_ANSWER = 256 * 1024 * 1024  # 1,000 events of the largest content, escaped, 
 MAX_REFUSAL = 64 * 1024
 CONNECTIONS = 100  # at once to one relay, streams among them
 KEPT_S = 30.0  # an idle connection; relays close theirs after 60 s (settled 15)
-
-
-def blocking(url: str, auth: Auth | None) -> Http:
-    """Make a transport for plain calls. Raises `BadAddress`."""
-    return Http(url, auth)
-
-
-def awaiting(url: str, auth: Auth | None) -> AsyncHttp:
-    """Make a transport for an event loop. Raises `BadAddress`."""
-    from .http_async import AsyncHttp  # plain agents need no asyncio
-
-    return AsyncHttp(url, auth)
 
 
 class Http:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from anporia_wire import AnporiaError, Event, kinds, pow
 
 from . import answers, requests
-from .core import Core, backoff
+from .backoff import backoff
+from .core import Core
 from .errors import (
     NoAnswer,
     OutcomeUnknown,

@@ -9,15 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
 from inspect import getattr_static
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from .transport import Request
 
-if TYPE_CHECKING:
-    from .awaiting import Awaiting
-    from .blocking import Blocking
-
-__all__ = ["Effect", "Local", "Send", "Steps", "Together", "Wait", "verb", "verbs_of"]
+__all__ = ["Awaited", "Direct", "Effect", "Local", "Send", "Steps", "Together", "Wait", "verb", "verbs_of"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -63,10 +59,18 @@ Effect = Send | Wait | Local | Together
 Steps = Generator[Effect, Any, T]
 
 
+class Direct:
+    """Base of agents whose verbs give their value; `blocking.py` makes them."""
+
+
+class Awaited:
+    """Base of agents whose verbs are coroutines; `awaiting.py` makes them."""
+
+
 class verb(Generic[P, T]):  # noqa: N801, RUF100  # it reads as a function
     """An operation as a method: an `Agent`'s gives the value, an `AsyncAgent`'s an awaitable of it.
 
-    For the type checker this is a descriptor; `Blocking` and `Awaiting` put real methods in its place.
+    For the type checker this is a descriptor; the two kinds of agent put real methods in its place.
     """
 
     def __init__(self, steps: Callable[Concatenate[Any, P], Steps[T]]) -> None:
@@ -74,9 +78,9 @@ class verb(Generic[P, T]):  # noqa: N801, RUF100  # it reads as a function
         self.__doc__ = steps.__doc__
 
     @overload
-    def __get__(self, agent: Blocking, owner: type | None = None) -> Callable[P, T]: ...
+    def __get__(self, agent: Direct, owner: type | None = None) -> Callable[P, T]: ...
     @overload
-    def __get__(self, agent: Awaiting, owner: type | None = None) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(self, agent: Awaited, owner: type | None = None) -> Callable[P, Coroutine[Any, Any, T]]: ...
     @overload
     def __get__(self, agent: None, owner: type | None = None) -> verb[P, T]: ...
     def __get__(self, agent: Any, owner: type | None = None) -> Any:

@@ -1,21 +1,15 @@
 """The one seam between an agent and the world: requests go out through a transport, answers come back.
 
-`http_transport.py` speaks HTTP. A package may bring another for addresses of a scheme of its own, by an
-entry point of the group `anporia.transports` named like the scheme: an object with `blocking(url, auth)`
-and `awaiting(url, auth)`, which give a `Transport` and an `AsyncTransport`. Tests put their own here.
+`http_transport.py` speaks HTTP; a package may bring another (see `providers.py`); tests put their own here.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from .errors import BadAddress
-
-__all__ = ["AsyncOpened", "AsyncTransport", "Auth", "Opened", "Request", "Response", "Transport", "provider"]
-
-GROUP = "anporia.transports"
+__all__ = ["AsyncOpened", "AsyncTransport", "Auth", "Opened", "Request", "Response", "Transport"]
 
 Auth = tuple[str, str]
 
@@ -96,19 +90,3 @@ class AsyncTransport(Protocol):
 
     async def close(self) -> None:
         """Close all connections."""
-
-
-def provider(scheme: str) -> Any:
-    """Find what speaks an address's scheme. Raises `BadAddress` when nothing here does."""
-    if scheme in ("http", "https"):
-        from . import http_transport  # slow to import: only agents that talk need it
-
-        return http_transport
-    from importlib.metadata import entry_points
-
-    for found in entry_points(group=GROUP, name=scheme):
-        return found.load()
-    raise BadAddress(
-        f"relay_url has the scheme {scheme!r}, which nothing here speaks",
-        advice="Use an address such as https://anporia.com/api",
-    )
