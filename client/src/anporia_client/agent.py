@@ -14,7 +14,8 @@ from . import providers
 from .base import Base, Options, Start, StreamOptions
 from .blocking import Blocking, Following, merged, numbered
 from .follow import Follower
-from .reading import Conditions, Pages, selection
+from .paging import Pages
+from .reading import Conditions, selection
 from .transport import Auth, Transport
 
 __all__ = ["Agent", "join"]

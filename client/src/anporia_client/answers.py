@@ -46,20 +46,24 @@ _NEXT = re.compile(r'<([^<>]{1,4096})>\s*;\s*rel="?next"?', re.ASCII)
 class Found:
     """Events of an answer: the genuine ones as dicts in its order, and why each other one is not.
 
-    `items`: what the caller sees; with `keep_invalid` the others too, each with a key `invalid`.
+    `items`: what the caller sees; with `keep_invalid` the others too, each with a key `invalid`; `received`:
+    date and id of each item that has them, genuine or not.
     """
 
     items: list[dict[str, Any]] = field(default_factory=list)
     dropped: list[AnporiaError] = field(default_factory=list)
-    received: int = 0
+    received: list[tuple[int, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list. `received`: how many items the relay sent; `cursor`: of the next page, if it said."""
+    """One page of a list.
+
+    `received`: date and id of each item the relay sent, genuine or not; `cursor`: of the next page, if it said.
+    """
 
     items: list[dict[str, Any]]
-    received: int
+    received: list[tuple[int, str]]
     cursor: str | None
 
 
@@ -112,7 +116,7 @@ def events(response: Response, filter_: Filter, url: str, *, keep_invalid: bool 
 
 def examined(listed: Sequence[Any], filter_: Filter, *, keep_invalid: bool = False) -> Found:
     """Verify what claims to be events."""
-    found = Found(received=len(listed))
+    found = Found(received=[(item["created_at"], item["id"]) for item in listed if _is_dated(item)])
     for item, verdict in zip(listed, _verdicts(listed, filter_), strict=True):
         if isinstance(verdict, Event):
             found.items.append(as_dict(verdict))
@@ -282,6 +286,10 @@ def _hold(event: Event, filter_: Filter) -> None:
     event.check_id()
     if not filter_.matches(event):
         raise BadAnswer("an event that was not asked for")
+
+
+def _is_dated(item: Any) -> bool:
+    return isinstance(item, dict) and type(item.get("created_at")) is int and isinstance(item.get("id"), str)
 
 
 def _is_envelope(value: Any) -> bool:

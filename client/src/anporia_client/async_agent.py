@@ -13,8 +13,10 @@ from anporia_wire import Filter
 from . import providers
 from .awaiting import Awaiting, follow, merged
 from .base import Base, Start, StreamOptions
+from .errors import RelayError
 from .follow import Follower
-from .reading import Conditions, Pages, selection
+from .paging import Pages
+from .reading import Conditions, selection
 from .transport import AsyncTransport, Auth
 
 __all__ = ["AsyncAgent", "AsyncEvents"]
@@ -86,12 +88,19 @@ class AsyncEvents:
     def __init__(self, source: AsyncGenerator[dict[str, Any], None]) -> None:
         self._source = source
         self._open = False
+        self._failure: BaseException | None = None
 
     async def opened(self) -> None:
         """Subscribe now: what is published from then on will come. Raises `RelayError`."""
+        if self._failure is not None:
+            raise self._failure
         if not self._open:
             self._open = True
-            await anext(self._source, None)
+            try:
+                await anext(self._source, None)
+            except RelayError as exc:
+                self._failure = exc  # a stream that could not be opened must not look like a quiet one
+                raise
 
     def __aiter__(self) -> Self:
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
@@ -14,7 +13,7 @@ from anporia_wire import AnporiaError, Filter
 
 from .errors import RelayError
 from .follow import SILENCE_S, Follower, Item
-from .steps import Awaited, Effect, Local, Send, Steps, Together, Wait, verb, verbs_of
+from .steps import Awaited, Effect, Local, Send, Steps, Together, Wait, named, verb, verbs_of
 from .transport import AsyncTransport
 
 __all__ = ["Awaiting", "follow", "merged"]
@@ -34,7 +33,7 @@ class Awaiting(Awaited):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for name, found in verbs_of(cls).items():
-            setattr(cls, name, _method(found))
+            setattr(cls, name, named(_method(found), cls, found))
 
     def __init__(self, transports: Sequence[AsyncTransport]) -> None:
         self._transports = transports
@@ -174,7 +173,6 @@ async def merged(followings: Sequence[AsyncGenerator[Item, None]]) -> AsyncGener
 
 
 def _method(found: verb[Any, Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
-    @functools.wraps(found.steps)
     async def method(self: Awaiting, *args: Any, **kwargs: Any) -> Any:
         return await self.run(found.steps(self.core, *args, **kwargs))
 

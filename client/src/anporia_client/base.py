@@ -51,7 +51,7 @@ class StreamOptions(TypedDict, total=False):
 
     topic: str | None
     kinds: Iterable[int] | None
-    authors: Iterable[str] | None
+    authors: Iterable[str] | str | None
     mentions: str | None
     last_event_id: str | Mapping[str, str] | None
     reconnect: bool
@@ -63,7 +63,7 @@ class Base(Verbs):
 
     def __init__(
         self,
-        key: Keypair | str,
+        private_hex: Keypair | str,
         relay_url: str | None = None,
         timeout: float = _TIMEOUT_S,
         auth: Auth | None = None,
@@ -76,7 +76,7 @@ class Base(Verbs):
     ) -> None:
         """Take a key and the relay's address; nothing is sent yet.
 
-        `key`: a `Keypair` or 64 hex characters; `relay_url`: from the environment by default (see
+        `private_hex`: 64 hex characters, or a `Keypair`; `relay_url`: from the environment by default (see
         docs/client.md); `auth`: user and password, sent to that relay only, never across a redirect; else as
         in `Options`. Raises `BadAddress`, `InvalidKey`, `OutboxError`, and `ValueError` for contradictions.
         """
@@ -86,7 +86,7 @@ class Base(Verbs):
         known = {url.rstrip("/"): pair for url, pair in (auths or {}).items()}
         if astray := known.keys() - set(urls):
             raise ValueError(f"auths names {len(astray)} relays that relay_urls does not")
-        keypair = key if isinstance(key, Keypair) else Keypair.from_hex(key)
+        keypair = private_hex if isinstance(private_hex, Keypair) else Keypair.from_hex(private_hex)
         self.core = Letters(keypair, urls, timeout=timeout, quorum=quorum)
         self.agent_id = keypair.agent_id
         self.last_event_id: Any = None
@@ -173,6 +173,9 @@ class Base(Verbs):
         raise NotImplementedError  # each kind of agent finds its own kind of transport
 
     def _followers(self, options: StreamOptions) -> list[Follower]:
+        if unknown := options.keys() - StreamOptions.__annotations__.keys():
+            known = ", ".join(StreamOptions.__annotations__)
+            raise TypeError(f"unknown option {', '.join(sorted(unknown))}; known: {known}")
         relays, last_event_id = self.core.relays, options.get("last_event_id")
         conditions = Conditions(
             kinds=options.get("kinds"),

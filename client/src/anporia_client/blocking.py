@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import queue
 import threading
@@ -16,7 +15,7 @@ from anporia_wire import AnporiaError, Filter
 
 from .errors import RelayError, RelayTimeout
 from .follow import SILENCE_S, Follower, Item
-from .steps import Direct, Effect, Local, Send, Steps, Together, Wait, verb, verbs_of
+from .steps import Direct, Effect, Local, Send, Steps, Together, Wait, named, verb, verbs_of
 from .transport import Opened, Transport
 
 __all__ = ["Blocking", "Following", "merged", "numbered"]
@@ -37,7 +36,7 @@ class Blocking(Direct):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for name, found in verbs_of(cls).items():
-            setattr(cls, name, _method(found))
+            setattr(cls, name, named(_method(found), cls, found))
 
     def __init__(self, transports: Sequence[Transport]) -> None:
         self._transports = transports
@@ -225,7 +224,6 @@ def merged(followings: Sequence[Following]) -> Generator[tuple[int, Item], None,
 
 
 def _method(found: verb[Any, Any]) -> Callable[..., Any]:
-    @functools.wraps(found.steps)
     def method(self: Blocking, *args: Any, **kwargs: Any) -> Any:
         return self.run(found.steps(self.core, *args, **kwargs))
 

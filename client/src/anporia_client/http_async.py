@@ -28,6 +28,7 @@ class AsyncHttp:
 
     async def send(self, request: Request, *, timeout: float) -> Response:
         """Send a request and read the whole answer."""
+        self._base.check_open()
         with self._base.translated():
             async with asyncio.timeout(timeout):
                 response = await self._pool.handle_async_request(self._base.built(request, timeout))
@@ -38,6 +39,7 @@ class AsyncHttp:
 
     async def open(self, request: Request, *, timeout: float, silence: float) -> AsyncHttpOpened:
         """Send a request and read the answer's head."""
+        self._base.check_open()
         with self._base.translated():
             async with asyncio.timeout(timeout):
                 response = await self._pool.handle_async_request(self._base.built(request, timeout, silence))
@@ -52,6 +54,7 @@ class AsyncHttp:
 
     async def close(self) -> None:
         """Close all connections."""
+        self._base.closed = True
         await self._pool.aclose()
 
     async def _whole(self, head: Response, chunks: AsyncIterable[bytes]) -> Response:

@@ -50,6 +50,7 @@ class Http:
 
     def send(self, request: Request, *, timeout: float) -> Response:
         """Send a request and read the whole answer."""
+        self._base.check_open()
         with self._base.translated(), self._network.until(time.monotonic() + timeout):
             response = self._pool.handle_request(self._base.built(request, timeout))
             try:
@@ -60,6 +61,7 @@ class Http:
 
     def open(self, request: Request, *, timeout: float, silence: float) -> HttpOpened:
         """Send a request and read the answer's head."""
+        self._base.check_open()
         with self._base.translated(), self._network.until(time.monotonic() + timeout):
             response = self._pool.handle_request(self._base.built(request, timeout, silence))
             try:
@@ -73,6 +75,7 @@ class Http:
 
     def close(self) -> None:
         """Close all connections."""
+        self._base.closed = True
         self._pool.close()
 
     def _whole(self, head: Response, chunks: Iterable[bytes]) -> Response:
@@ -165,6 +168,7 @@ class Base:
 
     def __init__(self, url: str, auth: Auth | None) -> None:
         self.url = url
+        self.closed = False
         self._address = address = Address.parse(url)
         self._host = address.host.encode()
         self._headers = [
@@ -177,6 +181,11 @@ class Base:
             self._headers.append((b"authorization", b"Basic " + pair))
             if address.scheme == "http" and not address.is_loopback:
                 log.warning("the password for %s goes over the network unencrypted; use https", address.host)
+
+    def check_open(self) -> None:
+        """Raise `RelayUnreachable` once the transport was closed: the pool would open new connections for ever."""
+        if self.closed:
+            raise RelayUnreachable("the agent was closed", self.url, "Nothing was sent. Make a new agent.")
 
     def built(self, request: Request, timeout: float, silence: float | None = None) -> httpcore.Request:
         """Put a request together. Raises `ValueError` for what no header can carry."""

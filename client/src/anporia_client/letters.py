@@ -7,6 +7,7 @@ from typing import Any
 from anporia_wire import DirectMessageError, Event, dm, kinds
 
 from . import requests
+from .paging import newest_first
 from .publishing import Ack
 from .steps import Steps
 from .tasks import Tasks
@@ -33,13 +34,11 @@ class Letters(Tasks):
         `peer`: only those with this agent. Each is `{"id", "created_at", "sender", "recipient", "text"}`;
         one that does not open has `text` None and `problem`.
         """
-        got = yield from self.query(kinds=[kinds.DM], mentions=self.agent_id, since=since, limit=limit)
-        sent = yield from self.query(kinds=[kinds.DM], authors=[self.agent_id], since=since, limit=limit)
+        wanted = requests.in_path(peer) if peer else None
+        got = yield from self.query(kinds=[kinds.DM], authors=wanted, mentions=self.agent_id, since=since, limit=limit)
+        sent = yield from self.query(kinds=[kinds.DM], authors=self.agent_id, mentions=wanted, since=since, limit=limit)
         mine = {event["id"]: event for event in [*got, *sent]}
-        ordered = sorted(mine.values(), key=lambda event: (-event["created_at"], event["id"]))
-        opened = [self._opened(Event.from_mapping(event)) for event in ordered]
-        wanted = peer.lower() if peer else None
-        return [one for one in opened if wanted in (None, one["sender"], one["recipient"])][:limit]
+        return [self._opened(Event.from_mapping(event)) for event in sorted(mine.values(), key=newest_first)[:limit]]
 
     def _opened(self, event: Event) -> dict[str, Any]:
         letter: dict[str, Any] = {

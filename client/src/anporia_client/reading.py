@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 
 from anporia_wire import AnporiaError, Filter
 
 from . import answers, requests
 from .core import log
-from .follow import Seen
+from .paging import MOST, Pages, newest_first
 from .publishing import Publishing
 from .steps import Steps
 
-__all__ = ["Conditions", "Pages", "Reading", "selection"]
+__all__ = ["Conditions", "Reading", "each", "selection"]
 
-MOST = 1000  # events a page (protocol section 8)
-_MOST_PAGES = 100  # of what was missed on a plain relay's stream: a lying one must not fill our memory
+_MOST_PAGES = 100  # of a list that is wanted at once: a lying relay must not fill our memory
 
 
 class Conditions(TypedDict, total=False):
@@ -29,7 +28,7 @@ class Conditions(TypedDict, total=False):
     """
 
     kinds: Iterable[int] | None
-    authors: Iterable[str] | None
+    authors: Iterable[str] | str | None
     topic: str | None
     mentions: str | None
     since: int | None
@@ -53,6 +52,11 @@ _FEATURES = {
 }
 
 
+def each(given: Iterable[str] | str | None) -> Iterable[str]:
+    """Take one text where a list of texts is wanted; a text is a list of its letters too, which nobody means."""
+    return [given] if isinstance(given, str) else given or ()
+
+
 def selection(given: Conditions) -> tuple[Filter, dict[str, str]]:
     """Split conditions into the filter that answers are held against, and what only the relay can do.
 
@@ -64,9 +68,9 @@ def selection(given: Conditions) -> tuple[Filter, dict[str, str]]:
         )
     filter_ = Filter(
         kinds=frozenset(given.get("kinds") or ()) or None,
-        authors=frozenset(author.lower() for author in given.get("authors") or ()) or None,
+        authors=frozenset(author.lower() for author in each(given.get("authors"))) or None,
         t=given.get("topic") or None,
-        p=given.get("mentions") or None,
+        p=(given.get("mentions") or "").lower() or None,
         since=given.get("since"),
         until=given.get("until"),
     )
@@ -79,31 +83,6 @@ def selection(given: Conditions) -> tuple[Filter, dict[str, str]]:
         "branch": given.get("branch"),
     }
     return filter_, {name: str(value) for name, value in only_there.items() if value is not None}
-
-
-@dataclass(slots=True)
-class _Place:
-    """Where one is in one relay's list."""
-
-    filter: Filter
-    cursor: str | None = None
-    ahead: list[dict[str, Any]] = field(default_factory=list)  # fetched and not yet given, the next one last
-    border: frozenset[str] = frozenset()  # ids of the oldest second so far, which the next page repeats
-    ended: bool = False
-
-
-class Pages:
-    """A place in the merged lists of all relays; `Reading.next_page` goes on from it."""
-
-    def __init__(
-        self, filter_: Filter, more: dict[str, str], relays: int, *, keep_invalid: bool = False, size: int = MOST
-    ) -> None:
-        self.more = more
-        self.keep_invalid = keep_invalid
-        self.size = size
-        self.places = [_Place(filter_) for _ in range(relays)]
-        self.ranked = self.more.get("order") == "rank"
-        self.given = Seen()
 
 
 class Reading(Publishing):
@@ -122,6 +101,10 @@ class Reading(Publishing):
         filter_, more = selection(conditions)
 
         def one(at: int) -> Steps[list[dict[str, Any]]]:
+            if filter_.p is not None and not (yield from self.informed(at)).info:
+                # which may pass over `p`, so that its limit counts others too
+                pages = Pages(filter_, more, len(self.relays), keep_invalid=keep_invalid)
+                return (yield from self._walk(at, pages, limit))
             page = yield from self._page(at, filter_, more, limit, keep_invalid=keep_invalid)
             return page.items
 
@@ -129,7 +112,7 @@ class Reading(Publishing):
         if len(lists) == 1:
             return lists[0]
         once = {str(event.get("id")) + str(event.get("sig")): event for items in lists for event in items}
-        return sorted(once.values(), key=_newest_first)[:limit]
+        return sorted(once.values(), key=newest_first)[:limit]
 
     def page(
         self, *, limit: int = 100, cursor: str | None = None, **conditions: Unpack[Conditions]
@@ -139,6 +122,8 @@ class Reading(Publishing):
         `cursor`: what an earlier page gave. Raises `Unsupported` for a cursor on a plain ANP2 relay, and
         `ValueError` for an agent with several relays: `events` walks through those.
         """
+        if not 1 <= limit <= MOST:
+            raise ValueError(f"limit must be 1 to {MOST}, got {limit}")
         if len(self.relays) > 1:
             raise ValueError("a cursor belongs to one relay; use events() with several")
         filter_, more = selection(conditions)
@@ -153,18 +138,10 @@ class Reading(Publishing):
 
         A relay that fails on the way is left out from then on, which is logged, unless it is the last.
         """
-        while not all(place.ended and not place.ahead for place in pages.places):
+        while not pages.ended:
             # all of them, however slow: a list that lags behind would come out of order
             yield from self.gathered(lambda at: self._fetch(at, pages), enough=len(self.relays))
-            ready: list[dict[str, Any]] = []
-            while open_ := [place for place in pages.places if place.ahead]:
-                first = min(open_, key=lambda place: _newest_first(place.ahead[-1])) if len(open_) > 1 else open_[0]
-                event = first.ahead.pop()
-                if "invalid" in event or pages.given.first(event["id"]):
-                    ready.append(event)
-                if not first.ahead and not first.ended:
-                    break  # its next event may be newer than those of the others
-            if ready:
+            if ready := list(pages.ready()):
                 return ready
         return []
 
@@ -238,17 +215,21 @@ class Reading(Publishing):
         """Give all that one relay has, up to a hundred pages for each filter."""
         found: list[dict[str, Any]] = []
         for filter_ in filters:
-            pages = Pages(filter_, {}, len(self.relays))
-            place = pages.places[at]
-            for _ in range(_MOST_PAGES):
-                yield from self._fetch(at, pages)
-                found += place.ahead
-                place.ahead = []
-                if place.ended:
-                    break
-            else:
-                log.warning("%s has more than was asked for; what is older is left out", self.relays[at].url)
+            found += yield from self._walk(at, Pages(filter_, {}, len(self.relays)), None)
         return found
+
+    def _walk(self, at: int, pages: Pages, enough: int | None) -> Steps[list[dict[str, Any]]]:
+        """Give what one relay has, newest first: all, or `enough` of it."""
+        found: list[dict[str, Any]] = []
+        place = pages.places[at]
+        for _ in range(_MOST_PAGES):
+            yield from self._fetch(at, pages)
+            found += reversed(place.ahead)
+            place.ahead = []
+            if place.ended or (enough is not None and len(found) >= enough):
+                return found[:enough]
+        log.warning("%s has more than was asked for; what is older is left out", self.relays[at].url)
+        return found[:enough]
 
     def _listed(self, path: str, name: str) -> Steps[list[dict[str, Any]]]:
         answer = yield from self.view(path)
@@ -260,43 +241,27 @@ class Reading(Publishing):
     ) -> Steps[answers.Page]:
         for feature in sorted({_FEATURES[name] for name in more if name in _FEATURES}):
             yield from self.needs(at, feature, f"this question needs the feature {feature!r}")
-        request = requests.query(filter_, limit, more)
-        return (yield from self.listed(at, request, filter_, keep_invalid=keep_invalid))
+        # a plain relay may pass over `p`: what it sends besides is not asked for, but no lie
+        loose = filter_.p is not None and not (yield from self.informed(at)).info
+        judged = replace(filter_, p=None) if loose else filter_
+        page = yield from self.listed(at, requests.query(filter_, limit, more), judged, keep_invalid=keep_invalid)
+        if loose:
+            page = replace(page, items=[event for event in page.items if _mentions(event, filter_.p)])
+        return page
 
     def _fetch(self, at: int, pages: Pages) -> Steps[bool]:
         """Make sure that a place has events ahead, or has ended."""
         place = pages.places[at]
         try:
             while not place.ahead and not place.ended:
-                more = pages.more if place.cursor is None else {**pages.more, "cursor": place.cursor}
-                page = yield from self._page(at, place.filter, more, pages.size, keep_invalid=pages.keep_invalid)
-                place.ahead = [event for event in reversed(page.items) if event.get("id") not in place.border]
-                self._advance(at, place, page, pages)
+                page = yield from self._page(at, place.filter, place.more, place.limit, keep_invalid=pages.keep_invalid)
+                plain = page.cursor is None and not (yield from self.informed(at)).has("cursor")
+                place.take(page, plain=plain, url=self.relays[at].url)
         except AnporiaError:
             place.ended = True
             raise
         return True
 
-    def _advance(self, at: int, place: _Place, page: answers.Page, pages: Pages) -> None:
-        place.cursor = page.cursor
-        if page.cursor is not None:
-            return
-        genuine = [event for event in page.items if "invalid" not in event]
-        if page.received < pages.size or pages.ranked or not genuine:
-            place.ended = True
-            return
-        # a plain ANP2 relay has no cursor: on from the oldest second, which comes again (WIRE section 8)
-        oldest: int = genuine[-1]["created_at"]
-        until = oldest
-        if place.filter.until == oldest:
-            log.warning(
-                "%s holds more than %d events of one second; some cannot be read", self.relays[at].url, pages.size
-            )
-            until -= 1
-        place.filter = replace(place.filter, until=until)
-        place.border = frozenset(event["id"] for event in genuine if event["created_at"] == oldest)
 
-
-def _newest_first(event: dict[str, Any]) -> tuple[int, str]:
-    at = event.get("created_at")
-    return -at if isinstance(at, int) else 0, str(event.get("id"))
+def _mentions(event: dict[str, Any], agent_id: str | None) -> bool:
+    return "invalid" in event or any(tag[:2] == ["p", agent_id] for tag in event["tags"])

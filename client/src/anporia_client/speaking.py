@@ -9,14 +9,14 @@ from typing import Any
 from anporia_wire import kinds
 
 from .publishing import Ack, Tags
-from .reading import Reading
+from .reading import Reading, each
 from .steps import Steps
 
 __all__ = ["Speaking", "body"]
 
 
 def body(value: Mapping[str, Any]) -> str:
-    """Write an event's content compactly, as the published clients do. Raises `ValueError` for NaN and infinity."""
+    """Write an event's content: compact JSON in UTF-8. Raises `ValueError` for NaN and infinity."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
@@ -27,7 +27,7 @@ class Speaking(Reading):
         self, content: str, *, tags: Tags | None = None, topics: Iterable[str] | str = (), lang: str | None = None
     ) -> Steps[Ack]:
         """Publish a public post (kind 1). `topics`: one or more; `lang`: BCP 47; `tags`: further ones as they are."""
-        named = [topics] if isinstance(topics, str) else topics
+        named = each(topics)
         more = [("t", topic) for topic in named] + ([("lang", lang)] if lang else [])
         return (yield from self.publish(kinds.POST, content, [*(tags or ()), *more]))
 
@@ -43,7 +43,7 @@ class Speaking(Reading):
     ) -> Steps[Ack]:
         """Answer an event (kind 2). `root_id`: where the thread began; `parent_id`: the event that is answered."""
         tags: list[Sequence[str]] = [("e", root_id, "root"), ("e", parent_id, "reply"), ("p", parent_agent_id)]
-        tags += [("t", topic) for topic in ([topics] if isinstance(topics, str) else topics)]
+        tags += [("t", topic) for topic in (each(topics))]
         return (yield from self.publish(kinds.REPLY, content, tags + ([("lang", lang)] if lang else [])))
 
     def declare_profile(
@@ -79,7 +79,9 @@ class Speaking(Reading):
         Each is a dict with `name`, such as "translate.ja_en", and mostly `description`, `input`, `output`, `price`.
         """
         offers = [dict(offer) for offer in capabilities]
-        tags = [("cap", str(offer["name"])) for offer in offers]
+        if any(not isinstance(offer.get("name"), str) for offer in offers):
+            raise ValueError("each capability needs a name, such as 'translate.ja_en'")
+        tags = [("cap", offer["name"]) for offer in offers]
         return (yield from self.publish(kinds.CAPABILITY, body({"capabilities": offers}), tags))
 
     def ensure_capability(self, capabilities: Iterable[Mapping[str, Any]]) -> Steps[Ack | None]:
@@ -106,14 +108,14 @@ class Speaking(Reading):
         )
 
     def beacon(
-        self, *, intent: str, about: str, ttl_sec: int = 3600, topics: Iterable[str] | None = None
+        self, *, intent: str, about: str, ttl_sec: int = 3600, topics: Iterable[str] | str | None = None
     ) -> Steps[Ack]:
         """Say what one seeks or offers right now (kind 15).
 
         `intent`: seek, offer, present or warn; `ttl_sec`: how long it holds, up to 86,400.
         """
         content = body({"intent": intent, "about": about, "ttl_sec": ttl_sec})
-        return (yield from self.publish(kinds.BEACON, content, [("t", topic) for topic in topics or ()]))
+        return (yield from self.publish(kinds.BEACON, content, [("t", topic) for topic in each(topics)]))
 
     def knowledge_claim(
         self,
@@ -122,7 +124,7 @@ class Speaking(Reading):
         confidence: float = 1.0,
         sources: Iterable[str | Mapping[str, Any]] = (),
         derived_from: Iterable[str] = (),
-        topics: Iterable[str] = (),
+        topics: Iterable[str] | str = (),
     ) -> Steps[Ack]:
         """Claim something as known (kind 5). `confidence`: 0 to 1; `sources`: addresses, or dicts with `url`.
 
@@ -130,7 +132,7 @@ class Speaking(Reading):
         """
         named = [{"url": source} if isinstance(source, str) else dict(source) for source in sources]
         content = {"claim": claim, "confidence": confidence, "sources": named, "derived_from": list(derived_from)}
-        return (yield from self.publish(kinds.CLAIM, body(content), [("t", topic) for topic in topics]))
+        return (yield from self.publish(kinds.CLAIM, body(content), [("t", topic) for topic in each(topics)]))
 
     def flag(self, event_id: str, *, author: str, category: str, reason: str = "") -> Steps[Ack]:
         """Flag an event as harmful (kind 7); enough flags hide it.

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
-from inspect import getattr_static
+from inspect import Signature, getattr_static, signature
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from .transport import Request
 
-__all__ = ["Awaited", "Direct", "Effect", "Local", "Send", "Steps", "Together", "Wait", "verb", "verbs_of"]
+__all__ = ["Awaited", "Direct", "Effect", "Local", "Send", "Steps", "Together", "Wait", "named", "verb", "verbs_of"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,10 +84,26 @@ class verb(Generic[P, T]):  # noqa: N801, RUF100  # it reads as a function
     @overload
     def __get__(self, agent: None, owner: type | None = None) -> verb[P, T]: ...
     def __get__(self, agent: Any, owner: type | None = None) -> Any:
-        raise TypeError("only agents have verbs")
+        return self
 
 
 def verbs_of(cls: type) -> dict[str, verb[Any, Any]]:
     """Find the verbs that a class inherits and has not yet made methods of, or replaced by its own."""
     names = {name for base in cls.__mro__ for name, value in vars(base).items() if isinstance(value, verb)}
     return {name: found for name in names if isinstance(found := getattr_static(cls, name), verb)}
+
+
+def named(method: Callable[..., Any], cls: type, found: verb[Any, Any]) -> Callable[..., Any]:
+    """Dress a method so that `help` and `inspect` tell what its caller gets, which is not steps."""
+    given = signature(found.steps)
+    gives = given.return_annotation
+    if isinstance(gives, str):
+        gives = gives.removeprefix("Steps[").removesuffix("]")
+    method.__name__ = found.steps.__name__
+    method.__qualname__ = f"{cls.__name__}.{method.__name__}"
+    method.__module__ = cls.__module__
+    method.__doc__ = found.__doc__
+    method.__annotations__ = found.steps.__annotations__
+    method.__wrapped__ = found.steps  # type: ignore[attr-defined]
+    method.__signature__ = Signature(list(given.parameters.values()), return_annotation=gives)  # type: ignore[attr-defined]
+    return method

@@ -13,7 +13,7 @@ import os
 import nacl.bindings
 import nacl.exceptions
 
-from .errors import DirectMessageError, InvalidKey
+from .errors import DirectMessageError, InvalidKey, MalformedEvent, Problem
 from .events import Event
 from .keys import Keypair
 from .kinds import DM
@@ -30,11 +30,21 @@ MAX_PLAINTEXT_BYTES = 32_768 - 1
 
 
 def create(keypair: Keypair, recipient: str, text: str, created_at: int) -> Event:
-    """Make a signed direct message for an agent id. Raises `InvalidKey` or `EventTooLarge`.
+    """Make a signed direct message for an agent id. Raises `InvalidKey`, `MalformedEvent` or `EventTooLarge`.
 
     `text` may hold up to `MAX_PLAINTEXT_BYTES` of UTF-8; `created_at` is in Unix seconds.
     """
-    content, nonce = seal(keypair, recipient, text.encode())
+    try:
+        plaintext = text.encode()
+    except UnicodeEncodeError:
+        problem: Problem = {
+            "type": "string_unicode",
+            "loc": ["text"],
+            "msg": "lone surrogates are no text",
+            "input": None,
+        }
+        raise MalformedEvent([problem]) from None
+    content, nonce = seal(keypair, recipient, plaintext)
     return Event.create(keypair, DM, content, [("p", recipient.lower()), ("nonce", nonce)], created_at=created_at)
 
 

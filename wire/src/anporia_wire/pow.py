@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import count
 
 import orjson
 
@@ -12,7 +13,7 @@ from .events import Event
 from .keys import Keypair
 from .kinds import Proof, lookup
 
-__all__ = ["MAX_BITS", "MIN_BITS", "check", "declared_bits", "leading_zero_bits", "mine", "proven"]
+__all__ = ["MAX_BITS", "MIN_BITS", "check", "declared_bits", "leading_zero_bits", "mine", "proven", "search"]
 
 MIN_BITS = 12  # WIRE section 6: about 4,096 tries, a few milliseconds
 MAX_BITS = 24  # the same: more would only show off
@@ -77,17 +78,26 @@ def mine(
     kept = [tag for tag in tags if not (tag and tag[0] in ("pow", "nonce"))]
     claimed = [*kept, ("pow", str(bits))]
     draft = Event.create(keypair, kind, content, [*claimed, ("nonce", "0")], created_at=created_at)
+    nonce = search(draft.canonical(), content, bits)
+    return Event.create(keypair, kind, content, [*claimed, ("nonce", str(nonce))], created_at=created_at)
+
+
+def search(canonical: bytes, content: str, bits: int, tries: int | None = None) -> int | None:
+    """Find the nonce that gives an event's id `bits` leading zero bits, trying 0, 1, 2 and so on.
+
+    `canonical`: the event's canonical bytes, with the tag `["nonce", "0"]` last; `content`: its content.
+    Gives None when so many `tries` find none.
+    """
     tail = b'"]],' + orjson.dumps(content) + b"]"
     # The state before the nonce is hashed once; each try copies it and adds the nonce and the content.
-    state = hashlib.sha256(draft.canonical()[: -len(tail) - 1])
+    state = hashlib.sha256(canonical[: -len(tail) - 1])
     highest = ((1 << (_ID_BITS - bits)) - 1).to_bytes(_ID_BITS // 8, "big")
-    nonce = 0
-    while True:
+    for nonce in count() if tries is None else range(tries):
         attempt = state.copy()
         attempt.update(b"%d%b" % (nonce, tail))
         if attempt.digest() <= highest:
-            return Event.create(keypair, kind, content, [*claimed, ("nonce", str(nonce))], created_at=created_at)
-        nonce += 1
+            return nonce
+    return None
 
 
 def _wrong(event: Event, *, required: bool) -> str | None:
