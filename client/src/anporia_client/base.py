@@ -91,7 +91,7 @@ class Base(Verbs):
         self.agent_id = keypair.agent_id
         self.last_event_id: Any = None
         make = transport or self._provided
-        given = relay_url is not None or relay_urls is not None
+        given = relay_url is not None  # of several relays the environment's password is for the one it names
         transports = [make(url, auth or known.get(url) or _from_environment(url, given=given)) for url in urls]
         if outbox is not None:
             from .outbox import Outbox  # here, so that others do without SQLite

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import socket
 import sys
 import threading
@@ -31,6 +32,7 @@ log = logging.getLogger("anporia.client")
 MAX_ANSWER = 256 * 1024 * 1024  # 1,000 events of the largest content, escaped, and some more
 MAX_REFUSAL = 64 * 1024
 CONNECTIONS = 100  # at once to one relay, streams among them
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")  # the words behind it say more
 KEPT_S = 30.0  # an idle connection; relays close theirs after 60 s (settled 15)
 
 
@@ -325,5 +327,5 @@ def _may_have_proxies() -> bool:
 
 def _shown(text: object) -> str:
     # parts of it may be a stranger's: one line, printable, short
-    whole = str(text) or type(text).__name__
+    whole = _ERRNO.sub("", str(text)) or type(text).__name__
     return "".join(c if c.isprintable() else " " for c in whole[:200])

@@ -92,8 +92,9 @@ class Publishing(Core):
         """Send what waits in the outbox, oldest first, within the relays' limits.
 
         `timeout`: seconds to keep trying; None goes on as long as each relay answers. Gives `sent`,
-        `waiting`, and `undelivered`, the `Undelivered` of the whole outbox: what waits, and what a
-        relay refused for good, such as events older than the seven days it takes. Those stay until
+        `waiting`, `problems` (per relay's address, what keeps it from taking more) and `undelivered`, the
+        `Undelivered` of the whole outbox: what waits, for other relays too, and what a relay refused for
+        good, such as events older than the seven days it takes. Those stay until
         `agent.outbox.forget(id)`. Raises `ValueError` for an agent without outbox.
         """
         outbox = self.outbox
@@ -101,12 +102,15 @@ class Publishing(Core):
             raise ValueError("this agent has no outbox: Agent(..., outbox=path)")
         before = yield Local(outbox.undelivered)
         deadline = None if timeout is None else self.clock.steady() + timeout
-        yield from self.everywhere(lambda at: self._drain(at, outbox, deadline), len(self.relays))
+        results = yield from self.everywhere(lambda at: self._drain(at, outbox, deadline), len(self.relays))
+        said = zip(self.relays, results, strict=True)
+        problems = {relay.url: str(result) for relay, result in said if isinstance(result, AnporiaError)}
         after: list[Any] = yield Local(outbox.undelivered)
         waiting = [one for one in after if one.code is None]
         refused = len(after) - len(waiting) - sum(1 for one in before if one.code is not None)
         was = sum(1 for one in before if one.code is None)
-        return {"sent": max(0, was - len(waiting) - refused), "waiting": len(waiting), "undelivered": after}
+        sent = max(0, was - len(waiting) - refused)
+        return {"sent": sent, "waiting": len(waiting), "problems": problems, "undelivered": after}
 
     def publish_many(self, drafts: Iterable[Draft], *, timeout: float | None = None) -> Steps[list[Ack]]:
         """Publish many events, in batches where a relay takes them; gives an answer each, in order.
@@ -189,9 +193,9 @@ class Publishing(Core):
                 return read(response)
             except (RelayUnreachable, NoAnswer, RelayFailing, RateLimited) as exc:
                 error: RelayError = exc
-            if isinstance(error, NoAnswer) or (isinstance(error, RelayFailing) and error.code.startswith("http_")):
-                lost = error  # a gateway that gives up does not know either
-            elif lost is None and isinstance(error, RelayUnreachable):
+            if isinstance(error, NoAnswer) or _is_lost(error):
+                lost = error
+            elif (lost is None and isinstance(error, RelayUnreachable)) or _is_not_implemented(error):
                 raise error
             pause = self.pause(error, attempt)
             limit = deadline
@@ -314,6 +318,15 @@ def _is_final(error: Any) -> bool:
     if not isinstance(error, RelayRefused) or isinstance(error, passing):
         return False
     return 400 <= error.status < 500 and error.status not in (404, 405, 408)  # 404: no relay at this address
+
+
+def _is_lost(error: RelayError) -> bool:
+    """Say whether a 5xx tells nothing of the event: 500 of a plain relay, a gateway that gave up on the relay."""
+    return isinstance(error, RelayFailing) and error.code.startswith("http_") and error.status in (500, 502, 504)
+
+
+def _is_not_implemented(error: RelayError) -> bool:
+    return isinstance(error, RelayFailing) and error.status in (501, 505)
 
 
 def _about(error: AnporiaError, event: Event) -> AnporiaError:

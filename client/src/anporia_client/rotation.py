@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-__all__ = ["KEY_ROTATION", "SCHEMA", "announced", "confirmed", "named"]
+__all__ = ["KEY_ROTATION", "SCHEMA", "Draft", "announced", "confirmed", "named"]
 
 KEY_ROTATION = 1504  # settled 24
 SCHEMA = "anporia.key.rotate.v1"  # kinds 1000 to 1999 say by one tag `s` what they mean
