@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from typing import Any
 
 from anporia_client import Request, Response
@@ -105,7 +105,7 @@ class AsyncOpen:
         self.head = opened.head
         self._opened = opened
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         for chunk in self._opened.chunks():
             yield chunk
 

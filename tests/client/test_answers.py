@@ -72,14 +72,14 @@ def test_events_within_what_a_relay_works_out_are_verified_too() -> None:
         "first": {**good, "rank": 1},
         "n": 3,
     }
-    read = answers.genuine(view, drop)
+    read = answers.genuine(view, drop, URL)
     assert read == {"thread": [good, {"why": "no event"}], "latest": None, "first": {**good, "rank": 1}, "n": 3}
     assert [exc.code for exc in drop] == ["bad_id", "bad_id"]
     deep: Any = []
     for _ in range(100):
         deep = [deep]
     with pytest.raises(BadAnswer):
-        answers.genuine(deep, drop)
+        answers.genuine(deep, drop, URL)
 
 
 def test_a_frame_must_hold_a_genuine_event() -> None:
@@ -114,7 +114,7 @@ def test_a_batch_is_answered_line_by_line() -> None:
     one, two = signed(content="1"), signed(content="2")
     good = json.dumps({"id": one.id, "status": 200, "accepted": True, "duplicate": False}).encode()
     late = json.dumps({"id": two.id, "status": 429, "code": "rate_agent", "detail": "slow\x1b", "retry_at": 7}).encode()
-    lines = answers.batch_lines(answer(good + b"\n" + late + b"\n"), [one, two], URL)
+    lines = answers.batch_lines(answer(good + b"\n" + late + b"\n"), [one, two], URL, NOW)
     assert [(line.status, line.code, line.retry_at) for line in lines] == [
         (200, "http_200", None),
         (429, "rate_agent", 7),
@@ -122,7 +122,7 @@ def test_a_batch_is_answered_line_by_line() -> None:
     assert lines[1].detail == "slow"
     for lie in (good, good + b"\n" + good, good + b"\n{}", good + b"\n[]", good + b"\nyes"):
         with pytest.raises(BadAnswer):
-            answers.batch_lines(answer(lie), [one, two], URL)
+            answers.batch_lines(answer(lie), [one, two], URL, NOW)
 
 
 def test_a_list_must_be_a_list() -> None:

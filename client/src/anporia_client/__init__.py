@@ -38,11 +38,13 @@ from .errors import (
     Unauthorized,
     Unsupported,
 )
+from .listening import Events
 from .settings import DEFAULT_RELAY, SettingsError
 from .transport import AsyncTransport, Request, Response, Transport
 
 if TYPE_CHECKING:
-    from .async_agent import AsyncAgent, AsyncEvents
+    from .async_agent import AsyncAgent
+    from .async_listening import AsyncEvents
     from .outbox import Outbox, Undelivered
 
 __version__ = "0.3.0"
@@ -58,6 +60,7 @@ __all__ = [
     "BadAnswer",
     "ClockSkew",
     "Event",
+    "Events",
     "IdentityError",
     "InvalidKey",
     "KeyLocked",
@@ -94,7 +97,7 @@ __all__ = [
 ]
 
 # imported when they are first used: with them come asyncio and SQLite, a quarter of the package's import time
-_LATER = {"AsyncAgent": "async_agent", "AsyncEvents": "async_agent", "Outbox": "outbox", "Undelivered": "outbox"}
+_LATER = {"AsyncAgent": "async_agent", "AsyncEvents": "async_listening", "Outbox": "outbox", "Undelivered": "outbox"}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 from anporia_wire import Filter
 
 from . import providers
-from .base import Base, Options, Start, StreamOptions
-from .blocking import Blocking, Following, merged, numbered
-from .follow import Follower
+from .base import Base, Options, StreamOptions
+from .blocking import Blocking
+from .listening import Events, Following
 from .paging import Pages
 from .reading import Conditions, selection
 from .transport import Auth, Transport
@@ -36,22 +35,27 @@ class Agent(Base, Blocking):
         while page := self.run(self.core.next_page(pages)):
             yield from page
 
-    def stream(self, **options: Unpack[StreamOptions]) -> Generator[dict[str, Any], None, None]:
+    def stream(self, **options: Unpack[StreamOptions]) -> Events:
         """Give events as they are published, each once and in the relay's order, across cuts and restarts.
 
         One is subscribed when this returns: what is published from then on will come. The attribute
         `last_event_id` then names the place of the event given last; handed to another call, that one
         goes on from there without a gap. Plain ANP2 relays have no places; after a cut the gap is queried,
-        which the log says. Close the generator to end it. Raises `RelayError` when the stream cannot be
+        which the log says. Close the stream to end it. Raises `RelayError` when it cannot be
         opened or resumed; with `reconnect` False whenever it breaks off, and it ends when the relay ends it.
         """
-        followers = self._followers(options)
-        events = self._streamed(followers)
-        next(events)
-        return events
+        followings = [
+            Following(transport, follower, self._filling(at), self.core.timeout)
+            for at, (transport, follower) in enumerate(zip(self._transports, self._followers(options), strict=True))
+        ]
+        events = Events(followings, self._gave)
+        self._streams.add(events)
+        return events.open()
 
     def close(self) -> None:
-        """Close the connections to the relays, and the outbox."""
+        """End the streams, close the connections to the relays, and the outbox."""
+        for events in list(self._streams):
+            events.close()
         for transport in self._transports:
             transport.close()
         if self.core.outbox is not None:
@@ -67,21 +71,6 @@ class Agent(Base, Blocking):
 
     def _provided(self, url: str, auth: Auth | None) -> Transport:
         return providers.blocking(url, auth)
-
-    def _streamed(self, followers: Sequence[Follower]) -> Generator[dict[str, Any], None, None]:
-        followings = [
-            Following(transport, follower, self._filling(at), self.core.timeout)
-            for at, (transport, follower) in enumerate(zip(self._transports, followers, strict=True))
-        ]
-        source = merged(followings) if len(followings) > 1 else numbered(followings[0])
-        with closing(source):
-            start = Start(len(followings))
-            for at, item in source:
-                if isinstance(item, tuple):
-                    self._gave(at, item[0])
-                    yield item[1]
-                elif start.shows(at, item):
-                    yield {}  # for stream(): from here on, closing the generator closes the connections
 
     def _filling(self, at: int) -> Any:
         def fill(gap: Sequence[Filter]) -> list[dict[str, Any]]:

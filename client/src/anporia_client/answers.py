@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,12 +32,14 @@ __all__ = [
     "object_of",
     "one_event",
     "refusal",
+    "skewed",
 ]
 
 SKEW_S = 300  # relays take events up to this far ahead of their clock (protocol section 5.1)
 
 _MAX_DETAIL = 500  # characters of a refusal's text that are worth showing
 _MAX_DEPTH = 32  # of an answer's JSON, as for every input (settled 15)
+_MOST_RETRY_S = 10 * 365 * 86_400  # ten years: beyond it nobody waits
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _NEXT = re.compile(r'<([^<>]{1,4096})>\s*;\s*rel="?next"?', re.ASCII)
 
@@ -75,6 +77,7 @@ class Line:
     code: str
     detail: str
     retry_at: int | None
+    ahead: int | None  # seconds by which our clock is ahead of the relay's, if it said
 
 
 def as_dict(event: Event) -> dict[str, Any]:
@@ -98,12 +101,13 @@ def accepted(response: Response, event: Event, url: str) -> dict[str, Any]:
     return answer
 
 
-def batch_lines(response: Response, sent: Sequence[Event], url: str) -> list[Line]:
+def batch_lines(response: Response, sent: Sequence[Event], url: str, now: float) -> list[Line]:
     """Read what a batch says of each event, in the order sent. Raises `BadAnswer` when it says too little."""
     lines = response.body.splitlines()
     if len(lines) != len(sent):
         raise BadAnswer(f"the relay answered {len(lines)} lines for {len(sent)} events", url)
-    return [_line(_json(line, url), event, url) for line, event in zip(lines, sent, strict=True)]
+    ahead = clock_ahead(response, now)
+    return [_line(_json(line, url), event, url, ahead, now) for line, event in zip(lines, sent, strict=True)]
 
 
 def events(response: Response, filter_: Filter, url: str, *, keep_invalid: bool = False) -> Found:
@@ -156,23 +160,23 @@ def claimed(data: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def genuine(value: Any, drop: list[AnporiaError], depth: int = 0) -> Any:
+def genuine(value: Any, drop: list[AnporiaError], url: str, depth: int = 0) -> Any:
     """Take events that do not verify out of what a relay worked out, wherever in it they stand.
 
     What stands beside an envelope's fields, such as why the event is listed, stays. In place of a single
     event that does not verify there is None. Raises `BadAnswer` for nesting beyond any sense.
     """
     if depth > _MAX_DEPTH:
-        raise BadAnswer("the answer is nested too deeply")
+        raise BadAnswer("the answer is nested too deeply", url)
     if isinstance(value, list):
         verdicts = iter(_verdicts([item for item in value if _is_envelope(item)], Filter()))
         kept = [_judged(item, next(verdicts), drop) if _is_envelope(item) else item for item in value]
-        return [genuine(item, drop, depth + 1) for item in kept if item is not None]
+        return [genuine(item, drop, url, depth + 1) for item in kept if item is not None]
     if isinstance(value, dict):
         alone = {name: item for name, item in value.items() if _is_envelope(item)}
         verdicts = iter(_verdicts(list(alone.values()), Filter()))
         single = {name: _judged(item, next(verdicts), drop) for name, item in alone.items()}
-        return {name: genuine(single.get(name, item), drop, depth + 1) for name, item in value.items()}
+        return {name: genuine(single.get(name, item), drop, url, depth + 1) for name, item in value.items()}
     return value
 
 
@@ -222,14 +226,15 @@ def refusal(response: Response, url: str, now: float) -> RelayRefused:
     if code == "bad_time" or (code == "http_400" and detail.startswith("created_at too far")):
         ahead = clock_ahead(response, now)
         if ahead is not None and abs(ahead) > SKEW_S:
-            return _skewed(response, detail, ahead, url)
+            return skewed(status, detail, ahead, url)
     return RelayRefused(status, code, detail, retry_at, url)
 
 
-def _skewed(response: Response, detail: str, ahead: int, url: str) -> ClockSkew:
+def skewed(status: int, detail: str, ahead: int, url: str) -> ClockSkew:
+    """Say that our clock is wrong, by `ahead` seconds."""
     which = "ahead of" if ahead > 0 else "behind"
     advice = f"This machine's clock is {abs(ahead)} s {which} the relay's: set it (NTP), then publish again."
-    error = ClockSkew(response.status, "clock_skew", detail, None, url, advice)
+    error = ClockSkew(status, "clock_skew", detail, None, url, advice)
     error.skew = ahead
     return error
 
@@ -240,7 +245,7 @@ def _wait_until(retry_at: int | None, now: float) -> str:
     return f"Next allowed in {max(0, round(retry_at - now))} s; the event was not stored."
 
 
-def _line(value: Any, event: Event, url: str) -> Line:
+def _line(value: Any, event: Event, url: str, ahead: int | None, now: float) -> Line:
     status = value.get("status") if isinstance(value, dict) else None
     if not isinstance(status, int):
         raise BadAnswer("a line of the relay's answer says nothing of its event", url)
@@ -252,7 +257,8 @@ def _line(value: Any, event: Event, url: str) -> Line:
         status,
         code if isinstance(code, str) and _CODE.fullmatch(code) else f"http_{status}",
         _shown(value.get("detail")),
-        retry_at if isinstance(retry_at, int) else None,
+        _sane(retry_at, now) if type(retry_at) is int else None,
+        ahead,
     )
 
 
@@ -324,14 +330,22 @@ def _problem(item: object) -> str:
     if not isinstance(item, dict):
         return ""
     loc = item.get("loc")
-    place = ".".join(map(str, loc)) if isinstance(loc, Iterable) and not isinstance(loc, str) else ""
-    return f"{place}: {item.get('msg', '')}"
+    # what is nested more deeply than a place and a text is no refusal that anybody wrote
+    place = ".".join(str(part) for part in loc if isinstance(part, (str, int))) if isinstance(loc, list) else ""
+    msg = item.get("msg")
+    return f"{place}: {msg if isinstance(msg, str) else ''}"
 
 
 def _retry_at(text: str, now: float) -> int | None:
     if text.isascii() and text.isdigit() and len(text) < 10:
-        return int(now) + int(text)
-    return _date(text)
+        return _sane(int(now) + int(text), now)
+    date = _date(text)
+    return None if date is None else _sane(date, now)
+
+
+def _sane(retry_at: int, now: float) -> int | None:
+    """Pass over a time that no clock or calendar of the caller could take."""
+    return retry_at if 0 <= retry_at < now + _MOST_RETRY_S else None
 
 
 def _date(text: str) -> int | None:

@@ -1,28 +1,23 @@
-"""Carries steps and streams out on an event loop."""
+"""Carries steps out on an event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from anporia_wire import AnporiaError, Filter
+from anporia_wire import AnporiaError
 
-from .errors import RelayError
-from .follow import SILENCE_S, Follower, Item
 from .steps import Awaited, Effect, Local, Send, Steps, Together, Wait, named, verb, verbs_of
 from .transport import AsyncTransport
 
-__all__ = ["Awaiting", "follow", "merged"]
+__all__ = ["Awaiting"]
 
 log = logging.getLogger("anporia.client")
 
 T = TypeVar("T")
-
-_AHEAD = 1_000  # events a relay's task may be ahead of the reader
 
 
 class Awaiting(Awaited):
@@ -98,78 +93,6 @@ class Awaiting(Awaited):
         for task in list(self._unobserved):
             task.cancel()
         await asyncio.gather(*self._unobserved, return_exceptions=True)
-
-
-async def follow(
-    transport: AsyncTransport,
-    follower: Follower,
-    fill: Callable[[Sequence[Filter]], Awaitable[list[dict[str, Any]]]],
-    timeout: float,
-) -> AsyncGenerator[Item, None]:
-    """Follow one relay's stream: None each time it is open, `RelayError` each time it is not, and the events."""
-    while True:
-        error: RelayError | None = None
-        try:
-            opened = await transport.open(follower.request(), timeout=timeout, silence=SILENCE_S)
-            try:
-                gap = follower.opened(opened.head, time.time())
-                # the first bytes come at once, and say that the relay has us on its list (WIRE section 14)
-                greeted = False
-                async for chunk in opened.chunks():
-                    if not greeted:
-                        greeted = True
-                        yield None
-                        for item in follower.filled(await fill(gap)) if gap else ():
-                            yield item
-                    for item in follower.feed(chunk):
-                        yield item
-            finally:
-                await opened.close()
-        except RelayError as exc:
-            error = exc
-        pause = follower.ended(error, time.time())
-        if pause is None:
-            return
-        yield error
-        await asyncio.sleep(pause)
-
-
-async def merged(followings: Sequence[AsyncGenerator[Item, None]]) -> AsyncGenerator[tuple[int, Item], None]:
-    """Follow several relays at once; gives what each gives as it comes, with the relay's number.
-
-    A relay that ends for good gives its error as the last thing; when all have, the first error is raised.
-    """
-    came: asyncio.Queue[tuple[int, Item, bool]] = asyncio.Queue(_AHEAD)
-
-    async def work(at: int, following: AsyncGenerator[Item, None]) -> None:
-        try:
-            async with aclosing(following):
-                async for item in following:
-                    await came.put((at, item, False))
-            await came.put((at, None, True))
-        except RelayError as exc:
-            if len(followings) > 1:
-                log.warning("no longer following a relay: %s", exc)
-            await came.put((at, exc, True))
-
-    tasks = [asyncio.create_task(work(at, following)) for at, following in enumerate(followings)]
-    errors: list[RelayError] = []
-    try:
-        for _ in followings:
-            while True:
-                at, item, last = await came.get()
-                if last:
-                    break
-                yield at, item
-            if isinstance(item, RelayError):
-                errors.append(item)
-                yield at, item
-        if errors:
-            raise errors[0]
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _method(found: verb[Any, Any]) -> Callable[..., Coroutine[Any, Any, Any]]:

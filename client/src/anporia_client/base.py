@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from weakref import WeakSet
 
 from anporia_wire import PASSPHRASE_SALT, Keypair
 
 from . import settings
-from .errors import RelayError
 from .follow import Follower, Seen
 from .letters import Letters
 from .reading import Conditions, selection
@@ -19,7 +19,7 @@ from .verbs import Verbs
 if TYPE_CHECKING:
     from .outbox import Outbox
 
-__all__ = ["Base", "Options", "Start", "StreamOptions"]
+__all__ = ["Base", "Options", "StreamOptions"]
 
 _TIMEOUT_S = 15.0  # as in the published clients
 
@@ -90,6 +90,7 @@ class Base(Verbs):
         self.core = Letters(keypair, urls, timeout=timeout, quorum=quorum)
         self.agent_id = keypair.agent_id
         self.last_event_id: Any = None
+        self._streams: WeakSet[Any] = WeakSet()  # those that are open, to end them with the agent
         make = transport or self._provided
         given = relay_url is not None  # of several relays the environment's password is for the one it names
         transports = [make(url, auth or known.get(url) or _from_environment(url, given=given)) for url in urls]
@@ -187,7 +188,7 @@ class Base(Verbs):
         if isinstance(last_event_id, str) and len(relays) > 1:
             raise ValueError("with several relays last_event_id is a dict, one place per address")
         places = {relays[0].url: last_event_id} if isinstance(last_event_id, str) else dict(last_event_id or {})
-        seen = Seen()
+        seen = Seen(several=len(relays) > 1)
         return [
             Follower(
                 relay.url,
@@ -208,27 +209,6 @@ class Base(Verbs):
             self.last_event_id = place
         elif place is not None:
             self.last_event_id = {**(self.last_event_id or {}), self.core.relays[at].url: place}
-
-
-class Start:
-    """Says when a stream has begun: one relay is open. Raises the first error if none can be."""
-
-    def __init__(self, relays: int) -> None:
-        self._begun = False
-        self._failed: dict[int, RelayError] = {}
-        self._relays = relays
-
-    def shows(self, at: int, item: RelayError | None) -> bool:
-        """Take what a relay gives besides events; says whether it is the beginning. Raises `RelayError`."""
-        if self._begun:
-            return False
-        if item is None:
-            self._begun = True
-            return True
-        self._failed.setdefault(at, item)
-        if len(self._failed) == self._relays:
-            raise next(iter(self._failed.values()))
-        return False
 
 
 def _urls(relay_url: str | None, relay_urls: Sequence[str] | None) -> list[str]:

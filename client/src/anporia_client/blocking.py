@@ -1,31 +1,27 @@
-"""Carries steps and streams out with plain calls; several relays are served from threads of their own."""
+"""Carries steps out with plain calls; several relays are asked from threads of their own."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from anporia_wire import AnporiaError, Filter
+from anporia_wire import AnporiaError
 
-from .errors import RelayError, RelayTimeout
-from .follow import SILENCE_S, Follower, Item
+from .errors import RelayTimeout
 from .steps import Direct, Effect, Local, Send, Steps, Together, Wait, named, verb, verbs_of
-from .transport import Opened, Transport
+from .transport import Transport
 
-__all__ = ["Blocking", "Following", "merged", "numbered"]
+__all__ = ["Blocking"]
 
 log = logging.getLogger("anporia.client")
 
 T = TypeVar("T")
 
-_MOST_UNDER_WAY = 8  # calls at a relay that hangs, before further ones are not even begun
-_AHEAD = 1_000  # events a relay's thread may be ahead of the reader
+_MOST_LEFT_BEHIND = 8  # calls at a relay that nobody waits for any more, before further ones are not begun
 
 
 class Blocking(Direct):
@@ -40,7 +36,7 @@ class Blocking(Direct):
 
     def __init__(self, transports: Sequence[Transport]) -> None:
         self._transports = transports
-        self._under_way = [0] * len(transports)
+        self._left_behind = [0] * len(transports)
         self._counting = threading.Lock()
 
     def run(self, steps: Steps[T]) -> T:
@@ -72,6 +68,7 @@ class Blocking(Direct):
 
     def _together(self, steps: Sequence[Steps[Any]], enough: int, grace: float) -> list[Any]:
         done: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        waiting = _Waiting()
 
         def work(at: int, one: Steps[Any]) -> None:
             try:
@@ -80,16 +77,17 @@ class Blocking(Direct):
                 done.put((at, exc))
             finally:
                 with self._counting:
-                    self._under_way[at] -= 1
+                    waiting.under_way.discard(at)
+                    self._left_behind[at] -= waiting.over
 
         for at, one in enumerate(steps):
             with self._counting:
-                free = self._under_way[at] < _MOST_UNDER_WAY
-                self._under_way[at] += free
+                free = self._left_behind[at] < _MOST_LEFT_BEHIND
             if free:
+                waiting.under_way.add(at)
                 threading.Thread(target=work, args=(at, one), daemon=True).start()
             else:
-                done.put((at, RelayTimeout("earlier calls still wait for an answer of this relay")))
+                done.put((at, RelayTimeout("earlier calls still wait for an answer", self.core.relays[at].url)))
         results: list[Any] = [None] * len(steps)
         good = 0
         until: float | None = None
@@ -104,123 +102,19 @@ class Blocking(Direct):
             good += not isinstance(result, AnporiaError)
             if good >= enough and until is None:
                 until = time.monotonic() + grace
+        with self._counting:
+            waiting.over = True
+            for at in waiting.under_way:
+                self._left_behind[at] += 1
         return results
 
 
-class Following:
-    """One relay's stream, for whichever thread iterates it; `stop` may be called from another.
+class _Waiting:
+    """Which calls of one `Together` are under way, and whether anybody still waits for them."""
 
-    Gives None each time it is open, `RelayError` each time it is not, and the events.
-    """
-
-    def __init__(
-        self,
-        transport: Transport,
-        follower: Follower,
-        fill: Callable[[Sequence[Filter]], list[dict[str, Any]]],
-        timeout: float,
-    ) -> None:
-        self._transport = transport
-        self._follower = follower
-        self._fill = fill
-        self._timeout = timeout
-        self._stopped = threading.Event()
-        self._opened: Opened | None = None
-
-    def __iter__(self) -> Generator[Item, None, None]:
-        while not self._stopped.is_set():
-            error: RelayError | None = None
-            try:
-                yield from self._once()
-            except RelayError as exc:
-                error = exc
-            if self._stopped.is_set():
-                return
-            pause = self._follower.ended(error, time.time())
-            if pause is None:
-                return
-            yield error
-            self._stopped.wait(pause)
-
-    def stop(self) -> None:
-        """End it, also while it waits for the relay."""
-        self._stopped.set()
-        if self._opened is not None:
-            self._opened.close()
-
-    def _once(self) -> Iterator[Item]:
-        follower = self._follower
-        opened = self._transport.open(follower.request(), timeout=self._timeout, silence=SILENCE_S)
-        self._opened = opened
-        try:
-            if self._stopped.is_set():  # just before there was anything to close
-                return
-            gap = follower.opened(opened.head, time.time())
-            chunks = opened.chunks()
-            # the first bytes come at once, and say that the relay has us on its list (WIRE section 14)
-            first = next(chunks, b"")
-            yield None
-            if gap:
-                yield from follower.filled(self._fill(gap))
-            yield from follower.feed(first)
-            for chunk in chunks:
-                yield from follower.feed(chunk)
-        finally:
-            self._opened = None
-            opened.close()
-
-
-def numbered(following: Following) -> Generator[tuple[int, Item], None, None]:
-    """Follow the one relay there is, as `merged` would."""
-    with closing(iter(following)) as items:
-        for item in items:
-            yield 0, item
-
-
-def merged(followings: Sequence[Following]) -> Generator[tuple[int, Item], None, None]:
-    """Follow several relays at once; gives what each gives as it comes, with the relay's number.
-
-    A relay that ends for good gives its error as the last thing; when all have, the first error is raised.
-    """
-    came: queue.Queue[tuple[int, Item, bool]] = queue.Queue(_AHEAD)
-    stopped = threading.Event()
-
-    def put(at: int, item: Item, last: bool) -> None:
-        while not stopped.is_set():
-            with contextlib.suppress(queue.Full):
-                came.put((at, item, last), timeout=1.0)
-                return
-
-    def work(at: int, following: Following) -> None:
-        try:
-            for item in following:
-                put(at, item, False)
-                if stopped.is_set():
-                    return
-            put(at, None, True)
-        except RelayError as exc:
-            log.warning("no longer following a relay: %s", exc)
-            put(at, exc, True)
-
-    for at, following in enumerate(followings):
-        threading.Thread(target=work, args=(at, following), daemon=True).start()
-    errors: list[RelayError] = []
-    try:
-        for _ in followings:
-            while True:
-                at, item, last = came.get()
-                if last:
-                    break
-                yield at, item
-            if isinstance(item, RelayError):
-                errors.append(item)
-                yield at, item
-        if errors:
-            raise errors[0]
-    finally:
-        stopped.set()
-        for following in followings:
-            following.stop()
+    def __init__(self) -> None:
+        self.under_way: set[int] = set()
+        self.over = False
 
 
 def _method(found: verb[Any, Any]) -> Callable[..., Any]:

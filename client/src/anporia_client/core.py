@@ -49,8 +49,9 @@ class Relay:
 
     def limit(self, name: str, otherwise: int) -> int:
         """Give one of the info document's limits."""
-        value = (self.info or {}).get("limits", {}).get(name)
-        return value if isinstance(value, int) and value > 0 else otherwise
+        limits = (self.info or {}).get("limits")
+        value = limits.get(name) if isinstance(limits, dict) else None
+        return value if type(value) is int and value > 0 else otherwise
 
 
 class Core:
@@ -113,15 +114,16 @@ class Core:
         request = requests.view(path, params)
 
         def one(at: int) -> Steps[dict[str, Any]]:
-            response = yield from self.ask(at, request)
-            return answers.object_of(response, self.relays[at].url)
+            url = self.relays[at].url
+            drop: list[AnporiaError] = []
+            value: dict[str, Any] = answers.genuine(
+                answers.object_of((yield from self.ask(at, request)), url), drop, url
+            )
+            for reason in drop:
+                self.drop(reason, url)
+            return value
 
-        first = (yield from self.gathered(one))[0]
-        drop: list[AnporiaError] = []
-        value: dict[str, Any] = answers.genuine(first, drop)
-        for reason in drop:
-            self.drop(reason)
-        return value
+        return (yield from self.gathered(one))[0]
 
     def listed(self, at: int, request: Request, filter_: Filter, *, keep_invalid: bool) -> Steps[answers.Page]:
         """Ask one relay for a page of events."""

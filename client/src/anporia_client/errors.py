@@ -126,6 +126,7 @@ class BadAnswer(RelayError):
     """What answers at that address does not speak like a relay."""
 
     code = "bad_answer"
+    advice = "The relay is at fault, or something on the way changes its answers. Try another, or tell its operator."
 
 
 class NotARelay(BadAnswer):
@@ -140,6 +141,8 @@ class RelayRefused(RelayError):
 
     `retry_at`: Unix seconds from which the same request may pass, None when the relay named no time.
     """
+
+    advice = "Mend what it names; the same again will be refused again."
 
     def __init__(
         self,
@@ -189,6 +192,7 @@ class Unsupported(RelayError):
     """The relay is a plain ANP2 relay, or keeps this turned off."""
 
     code = "unsupported"
+    advice = "Ask a relay whose info document lists it (agent.get_info()), or do without."
 
 
 class QuorumMissed(RelayError):

@@ -19,15 +19,17 @@ from anporia_wire import AnporiaError, Filter
 from . import answers, requests
 from .backoff import backoff
 from .errors import BadAnswer, NotARelay, RateLimited, RelayError, RelayFailing, RelayRefused
-from .frames import SseParser
+from .frames import Frame, SseParser
 from .transport import Request, Response
 
-__all__ = ["SILENCE_S", "Followed", "Follower", "Item", "Seen"]
+__all__ = ["SILENCE_S", "Followed", "Follower", "Item", "Seen", "Start"]
 
 log = logging.getLogger("anporia.client")
 
 SILENCE_S = 60.0  # relays send a ping every 15 s; four missed ones mean that nobody is there
-_REMEMBERED = 20_000  # ids, some 3 MB: what may come twice around a cut, from several relays too
+_REMEMBERED = 20_000  # ids, some 3 MB: what may come twice around a cut
+_OF_SEVERAL = 100_000  # ids, some 15 MB: how far one relay may be behind another
+_MOST_CURSOR = 256  # characters; ours have some twenty
 _CLOCKS_APART_S = 300  # an event may be dated this much ahead (protocol section 5.1), so the next one may be older
 
 Followed = tuple[str | None, dict[str, Any]]  # the place to resume after it, and the event
@@ -37,8 +39,9 @@ Item = Followed | RelayError | None  # what following gives: an event; that it c
 class Seen:
     """The ids that came last; several followers may share it, also from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, several: bool = False) -> None:
         self._ids: OrderedDict[str, None] = OrderedDict()
+        self._most = _OF_SEVERAL if several else _REMEMBERED
         self._lock = threading.Lock()
 
     def first(self, id_: str) -> bool:
@@ -47,7 +50,7 @@ class Seen:
             if id_ in self._ids:
                 return False
             self._ids[id_] = None
-            if len(self._ids) > _REMEMBERED:
+            if len(self._ids) > self._most:
                 self._ids.popitem(last=False)
             return True
 
@@ -83,6 +86,7 @@ class Follower:
         self._opened_before = False
         self._failures = 0
         self._newest = 0  # latest created_at given so far
+        self._alive = 0.0  # when the connection was last known to live
 
     def request(self) -> Request:
         """Ask for what comes after the last frame. Raises `ValueError` for a cursor no header can carry."""
@@ -99,9 +103,11 @@ class Follower:
             raise NotARelay("the answer is not a stream of events", self.url)
         self._parser = SseParser()
         again, self._opened_before = self._opened_before, True
+        alive, self._alive = self._alive or now, 0.0
         if not again or self.cursor is not None:
             return []
-        since = max(0, (self._newest or int(now)) - _CLOCKS_APART_S)
+        # it may have been dead for a while before that was noticed
+        since = max(0, int(min(self._newest or alive, alive - SILENCE_S)) - _CLOCKS_APART_S)
         log.warning(
             "%s cannot resume a stream: the gap is filled by a query for what is dated %d and later", self.url, since
         )
@@ -119,8 +125,8 @@ class Follower:
         """Take bytes of the stream; gives the events they complete. Raises `BadAnswer`."""
         if chunk:
             self._failures = 0
-        for frame in self._parser.feed(chunk):
-            cursor = frame.id or None
+        for frame in self._frames(chunk):
+            cursor = frame.id if _is_cursor(frame.id) else None
             if frame.type != "message":
                 self.cursor = cursor or self.cursor
                 continue
@@ -140,6 +146,7 @@ class Follower:
 
     def ended(self, error: RelayError | None, now: float) -> float | None:
         """Say how long to wait before asking again; None when the stream is to end here. Raises what is final."""
+        self._alive = self._alive or now
         first = not (self._opened_before or self._patient)
         if error is not None and (not self._reconnect or first or _is_final(error)):
             raise error
@@ -154,6 +161,13 @@ class Follower:
         log.info("the stream of %s %s; going on in %.1f s", self.url, what, pause)
         return pause
 
+    def _frames(self, chunk: bytes) -> list[Frame]:
+        try:
+            return self._parser.feed(chunk)
+        except BadAnswer as exc:
+            exc.url = self.url
+            raise
+
     def _is_new(self, event: dict[str, Any]) -> bool:
         if "invalid" in event:
             return self._keep_invalid
@@ -161,6 +175,32 @@ class Follower:
             return False
         self._newest = max(self._newest, event["created_at"])
         return True
+
+
+class Start:
+    """Says when a stream has begun: one relay is open. Raises the first error if none can be."""
+
+    def __init__(self, relays: int) -> None:
+        self._begun = False
+        self._failed: dict[int, RelayError] = {}
+        self._relays = relays
+
+    def shows(self, at: int, item: RelayError | None) -> bool:
+        """Take what a relay gives besides events; says whether it is the beginning. Raises `RelayError`."""
+        if self._begun:
+            return False
+        if item is None:
+            self._begun = True
+            return True
+        self._failed.setdefault(at, item)
+        if len(self._failed) == self._relays:
+            raise next(iter(self._failed.values()))
+        return False
+
+
+def _is_cursor(id_: str) -> bool:
+    """Say whether a frame's id can be sent back; a relay's word must not end up in a header as it is."""
+    return 0 < len(id_) <= _MOST_CURSOR and id_.isascii() and id_.isprintable() and id_.strip() == id_
 
 
 def _is_final(error: RelayError) -> bool:

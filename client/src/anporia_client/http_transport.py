@@ -29,7 +29,6 @@ __all__ = ["Http"]
 
 log = logging.getLogger("anporia.client")
 
-MAX_ANSWER = 256 * 1024 * 1024  # 1,000 events of the largest content, escaped, and some more
 MAX_REFUSAL = 64 * 1024
 CONNECTIONS = 100  # at once to one relay, streams among them
 _ERRNO = re.compile(r"^\[Errno -?\d+\] ")  # the words behind it say more
@@ -57,31 +56,32 @@ class Http:
             response = self._pool.handle_request(self._base.built(request, timeout))
             try:
                 head = self._base.head(response)
-                return self._whole(head, response.iter_stream())
+                return self._whole(head, response.iter_stream(), request.most)
             finally:
                 response.close()
 
     def open(self, request: Request, *, timeout: float, silence: float) -> HttpOpened:
         """Send a request and read the answer's head."""
         self._base.check_open()
-        with self._base.translated(), self._network.until(time.monotonic() + timeout):
+        deadline = time.monotonic() + timeout
+        with self._base.translated(), self._network.until(deadline):
             response = self._pool.handle_request(self._base.built(request, timeout, silence))
             try:
                 head = self._base.head(response)
                 if not is_success(head):
-                    head = self._whole(head, response.iter_stream())
+                    head = self._whole(head, response.iter_stream(), request.most)
             except BaseException:
                 response.close()
                 raise
-        return HttpOpened(response, head, self._base)
+        return HttpOpened(response, head, self._base, self._network, deadline)
 
     def close(self) -> None:
         """Close all connections."""
         self._base.closed = True
         self._pool.close()
 
-    def _whole(self, head: Response, chunks: Iterable[bytes]) -> Response:
-        body = Body(head, self._base.url)
+    def _whole(self, head: Response, chunks: Iterable[bytes], most: int) -> Response:
+        body = Body(head, self._base.url, most)
         for chunk in chunks:
             body.add(chunk)
         return body.response()
@@ -90,15 +90,24 @@ class Http:
 class HttpOpened:
     """An answer whose body is read as it comes."""
 
-    def __init__(self, response: httpcore.Response, head: Response, base: Base) -> None:
+    def __init__(
+        self, response: httpcore.Response, head: Response, base: Base, network: _Deadlines, deadline: float
+    ) -> None:
         self.head = head
         self._response = response
         self._base = base
+        self._network = network
+        self._deadline = deadline
 
     def chunks(self) -> Iterator[bytes]:
         """Give the body as it comes."""
         with self._base.translated():
-            yield from self._response.iter_stream()
+            chunks = iter(self._response.iter_stream())
+            with self._network.until(self._deadline):
+                first = next(chunks, None)
+            if first is not None:
+                yield first
+                yield from chunks
 
     def close(self) -> None:
         """End it; a thread that waits in `chunks` wakes up, since the socket says that nothing more comes."""
@@ -295,10 +304,10 @@ class Base:
 class Body:
     """The body of an answer, up to a limit."""
 
-    def __init__(self, head: Response, url: str) -> None:
+    def __init__(self, head: Response, url: str, most: int) -> None:
         self._head = head
         self._url = url
-        self._limit = MAX_ANSWER if is_success(head) else MAX_REFUSAL
+        self._limit = most if is_success(head) else min(most, MAX_REFUSAL)
         self._parts: list[bytes] = []
         self._size = 0
 

@@ -70,24 +70,29 @@ class Outbox:
                 raise
 
     def put(self, events: Sequence[Event], relays: Sequence[str]) -> None:
-        """Keep events for relays, in this order; on disk when this returns. One known already is left as it is."""
+        """Keep events for relays, in this order; on disk when this returns.
+
+        One that is there keeps its place, and waits anew for each of these relays, also for one that refused it.
+        """
         with self._transaction() as db:
             for event in events:
-                sql = "INSERT OR IGNORE INTO event (id, json) VALUES (?, ?) RETURNING seq"
-                for (seq,) in db.execute(sql, (event.id, event.to_json())).fetchall():
-                    db.executemany("INSERT INTO delivery (seq, relay) VALUES (?, ?)", [(seq, url) for url in relays])
+                db.execute("INSERT OR IGNORE INTO event (id, json) VALUES (?, ?)", (event.id, event.to_json()))
+                db.executemany(
+                    "INSERT OR REPLACE INTO delivery (seq, relay) SELECT seq, ? FROM event WHERE id = ?",
+                    [(url, event.id) for url in relays],
+                )
 
     def waiting(self, relay: str, limit: int = 1) -> list[Event]:
         """Give the oldest events that wait for a relay."""
         sql = "SELECT json FROM delivery JOIN event USING (seq) WHERE relay = ? AND code IS NULL ORDER BY seq LIMIT ?"
         with self._errors(), self._lock:
-            return [Event.from_stored(row[0]) for row in self._db.execute(sql, (relay, limit))]
+            return [_read(row[0]) for row in self._db.execute(sql, (relay, limit))]
 
     def undelivered(self) -> list[Undelivered]:
         """Give everything that waits or was refused, oldest first."""
         sql = "SELECT json, relay, code, detail FROM delivery JOIN event USING (seq) ORDER BY seq, relay"
         with self._errors(), self._lock:
-            return [Undelivered(Event.from_stored(row[0]), *row[1:]) for row in self._db.execute(sql)]
+            return [Undelivered(_read(row[0]), *row[1:]) for row in self._db.execute(sql)]
 
     def took(self, event_id: str, relay: str) -> None:
         """Note that a relay has an event; one that all have is forgotten."""
@@ -132,5 +137,16 @@ class Outbox:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as exc:
+        except (sqlite3.Error, OSError, _Damaged) as exc:
             raise OutboxError(f"outbox {self.path}: {getattr(exc, 'strerror', None) or exc}") from None
+
+
+class _Damaged(Exception):  # noqa: N818, RUF100  # becomes an OutboxError, which names the file
+    """A row holds no event."""
+
+
+def _read(json: bytes) -> Event:
+    try:
+        return Event.from_stored(json)
+    except (ValueError, KeyError, TypeError):
+        raise _Damaged("an event in it is damaged") from None

@@ -10,6 +10,7 @@ from typing import Any
 from anporia_wire import Filter
 
 from .answers import Page
+from .errors import BadAnswer
 from .follow import Seen
 
 __all__ = ["MOST", "Pages", "Place", "newest_first"]
@@ -17,6 +18,7 @@ __all__ = ["MOST", "Pages", "Place", "newest_first"]
 log = logging.getLogger("anporia.client")
 
 MOST = 1000  # events a page (protocol section 8)
+_MOST_BARREN = 20  # pages in a row: more than hidden or strangers' events ever fill
 
 
 @dataclass(slots=True)
@@ -28,6 +30,8 @@ class Place:
     size: int
     ahead: list[dict[str, Any]] = field(default_factory=list)
     ended: bool = False
+    _seen: Seen = field(default_factory=Seen)
+    _barren: int = 0  # pages in a row that gave nothing
     _limit: int = 0  # events asked for now, where not `size`
     _known: frozenset[str] = frozenset()  # ids of the page before, which the next one repeats in part
 
@@ -37,8 +41,18 @@ class Place:
         return self._limit or self.size
 
     def take(self, page: Page, *, plain: bool, url: str) -> None:
-        """Take the page that was asked for, and go on. `plain`: the relay knows no cursors."""
-        self.ahead = [event for event in reversed(page.items) if event.get("id") not in self._known]
+        """Take the page that was asked for, and go on. `plain`: the relay knows no cursors.
+
+        Raises `BadAnswer` for a list that goes on and on without giving anything.
+        """
+        # what does not verify is marked apart: a forged event must not take the place of the true one
+        self.ahead = [
+            event for event in page.items if self._seen.first(f"{event.get('invalid', '')} {event.get('id')}")
+        ]
+        self.ahead.reverse()
+        self._barren = 0 if self.ahead else self._barren + 1
+        if self._barren > _MOST_BARREN:
+            raise BadAnswer("the list goes on without giving anything", url)
         if page.cursor is not None:
             self.more = {**self.more, "cursor": page.cursor}
         elif plain and self.more.get("order") != "rank":

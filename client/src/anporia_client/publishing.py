@@ -14,6 +14,7 @@ from . import answers, requests
 from .backoff import backoff
 from .core import Core
 from .errors import (
+    BadAnswer,
     NoAnswer,
     OutcomeUnknown,
     QuorumMissed,
@@ -39,7 +40,11 @@ Ack = dict[str, Any]
 Draft = Event | tuple[int, str] | tuple[int, str, Tags]  # a signed event, or kind, content and tags of one to be
 
 _UNSAID_RETRY_S = 5.0  # published relays name no time; their window slides, so that a slot is free soon
-_SHORTEST_PAUSE_S = 0.25
+_SHORTEST_PAUSE_S = 0.25  # as the first of backoff
+_LONGEST_PAUSE_S = 900.0  # whatever a relay names: our own name 60 s at most
+_PERHAPS_STORED = (
+    "It is not known whether the event is stored; sending the same one again is safe: agent.send(error.event)"
+)
 _BATCH = 100  # events; signed just before they are sent, and few enough to be answered within seconds
 _BATCH_BYTES = 2 * 1024 * 1024  # half of what our relays take (protocol section 5.2)
 
@@ -181,6 +186,7 @@ class Publishing(Core):
 
         Without a deadline limits are waited for, and anything else is tried for the time of one call.
         """
+        url = self.relays[at].url
         lost: RelayError | None = None  # once an answer was lost, only an answer says what became of the events
         patience = self.clock.steady() + self.timeout
         attempt = 0
@@ -191,11 +197,15 @@ class Publishing(Core):
                 # two thirds, so that a request that hangs leaves time for another
                 response = yield Send(at, request, max(0.1, min(left, self.timeout) * 2 / 3))
                 return read(response)
-            except (RelayUnreachable, NoAnswer, RelayFailing, RateLimited) as exc:
-                error: RelayError = exc
-            if isinstance(error, NoAnswer) or _is_lost(error):
+            except RelayError as exc:
+                error = exc
+            if isinstance(error, BadAnswer) and isinstance(lost, BadAnswer):
+                error.advice = _PERHAPS_STORED  # it says the same again: most likely it is no relay
+                raise error
+            if lost is None and (isinstance(error, (NoAnswer, BadAnswer)) or _is_lost(error)):
                 lost = error
-            elif (lost is None and isinstance(error, RelayUnreachable)) or _is_not_implemented(error):
+            passes = isinstance(error, (RateLimited, RelayFailing)) and error.status not in (501, 505)
+            if _is_final(error) or (lost is None and not passes):
                 raise error
             pause = self.pause(error, attempt)
             limit = deadline
@@ -203,17 +213,17 @@ class Publishing(Core):
                 patience = self.clock.steady() + pause + self.timeout  # it lives: waiting is no failure
             elif limit is None:
                 limit = patience
-            if limit is not None and self.clock.steady() + pause >= limit:
-                if lost is not None and not isinstance(error, RateLimited):
-                    detail = f"the event was sent, and no answer came ({lost.detail})"
-                    raise OutcomeUnknown(detail, self.relays[at].url)
-                raise error
+            again = passes or isinstance(error, (RelayUnreachable, NoAnswer, BadAnswer))
+            if not again or (limit is not None and self.clock.steady() + pause >= limit):
+                if lost is None:
+                    raise error
+                raise OutcomeUnknown(f"the event was sent, and no answer came ({lost.detail})", url)
             yield Wait(pause)
 
     def pause(self, error: RelayError, attempt: int) -> float:
         """Say how many seconds to wait before asking again."""
         if isinstance(error, RelayRefused) and error.retry_at is not None:
-            return max(_SHORTEST_PAUSE_S, error.retry_at - self.clock.wall())
+            return min(max(_SHORTEST_PAUSE_S, error.retry_at - self.clock.wall()), _LONGEST_PAUSE_S)
         return _UNSAID_RETRY_S if isinstance(error, RateLimited) else backoff(attempt)
 
     def _drain(
@@ -226,10 +236,11 @@ class Publishing(Core):
         url = self.relays[at].url
         while True:
             waiting: list[Event] = yield Local(partial(outbox.waiting, url))
-            if not waiting:  # another thread or process may have sent it
-                return {"id": until.id, "accepted": True} if until is not None else None
-            event = waiting[0]
-            if event == upto:
+            if not waiting and until is None:
+                return None
+            # if it does not wait any more, another thread or process has sent it or taken it out: the relay knows
+            event = waiting[0] if waiting else until
+            if event is None or event == upto:
                 return None
             try:
                 answer = yield from self._deliver(at, event, deadline)
@@ -265,7 +276,12 @@ class Publishing(Core):
             part = _within_bytes(open_, events)
             sent = [events[index] for index in part]
             read = partial(self._batch_lines, at, sent)
-            lines: list[answers.Line] = yield from self._insist(at, requests.batch(sent), read, deadline)
+            try:
+                lines: list[answers.Line] = yield from self._insist(at, requests.batch(sent), read, deadline)
+            except RelayError as exc:
+                for index in open_:  # what was answered before stays answered
+                    results[index] = exc
+                break
             for index, line in zip(part, lines, strict=True):
                 results[index] = _line_error(line, relay.url) or {"id": events[index].id, "accepted": True}
             limited = [index for index in part if isinstance(results[index], RateLimited)]
@@ -281,7 +297,7 @@ class Publishing(Core):
         return results
 
     def _batch_lines(self, at: int, sent: Sequence[Event], response: Response) -> list[answers.Line]:
-        return answers.batch_lines(self.good(at, response), sent, self.relays[at].url)
+        return answers.batch_lines(self.good(at, response), sent, self.relays[at].url, self.clock.wall())
 
     def _settle(self, url: str, events: Sequence[Event], results: Sequence[Any]) -> Steps[None]:
         """Note in the outbox what a relay said of each event."""
@@ -308,25 +324,26 @@ def _within_bytes(open_: Sequence[int], events: Sequence[Event]) -> list[int]:
 def _line_error(line: answers.Line, url: str) -> RelayRefused | None:
     if line.status == 200:
         return None
+    if line.code == "bad_time" and line.ahead is not None and abs(line.ahead) > answers.SKEW_S:
+        return answers.skewed(line.status, line.detail, line.ahead, url)
     of_status = RateLimited if line.status == 429 else RelayFailing if line.status >= 500 else RelayRefused
     return of_status(line.status, line.code, line.detail, line.retry_at, url)
 
 
 def _is_final(error: Any) -> bool:
-    """Say whether a relay judged the event itself, so that sending it again would change nothing."""
+    """Say whether a relay judged the event itself, so that sending it again would change nothing.
+
+    A 403 may be a firewall's, a 404 an address without a relay: that is no word about the event.
+    """
     passing = (RateLimited, RelayFailing, Unauthorized)
     if not isinstance(error, RelayRefused) or isinstance(error, passing):
         return False
-    return 400 <= error.status < 500 and error.status not in (404, 405, 408)  # 404: no relay at this address
+    return 400 <= error.status < 500 and error.status not in (403, 404, 405, 408)
 
 
 def _is_lost(error: RelayError) -> bool:
     """Say whether a 5xx tells nothing of the event: 500 of a plain relay, a gateway that gave up on the relay."""
     return isinstance(error, RelayFailing) and error.code.startswith("http_") and error.status in (500, 502, 504)
-
-
-def _is_not_implemented(error: RelayError) -> bool:
-    return isinstance(error, RelayFailing) and error.status in (501, 505)
 
 
 def _about(error: AnporiaError, event: Event) -> AnporiaError:

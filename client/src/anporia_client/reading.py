@@ -10,6 +10,7 @@ from anporia_wire import AnporiaError, Filter
 
 from . import answers, requests
 from .core import log
+from .follow import Seen
 from .paging import MOST, Pages, newest_first
 from .publishing import Publishing
 from .steps import Steps
@@ -109,10 +110,10 @@ class Reading(Publishing):
             return page.items
 
         lists = yield from self.gathered(one)
-        if len(lists) == 1:
-            return lists[0]
-        once = {str(event.get("id")) + str(event.get("sig")): event for items in lists for event in items}
-        return sorted(once.values(), key=newest_first)[:limit]
+        seen = Seen()
+        once = [e for items in lists for e in items if "invalid" in e or seen.first(e["id"])]
+        # one relay's own order stays: it may be by rank
+        return (once if len(lists) == 1 else sorted(once, key=newest_first))[:limit]
 
     def page(
         self, *, limit: int = 100, cursor: str | None = None, **conditions: Unpack[Conditions]

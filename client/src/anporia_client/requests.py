@@ -11,6 +11,10 @@ from .transport import Request
 __all__ = ["batch", "count", "in_path", "info", "publish", "query", "stream", "view"]
 
 
+_ONE_EVENT_BYTES = 4 * 1024 * 1024  # the largest event, with each byte escaped as \uXXXX, and room
+_BYTES_EACH = 128 * 1024  # of many: the largest content, and as much of tags
+
+
 def publish(event: Event) -> Request:
     """Ask a relay to take an event."""
     return Request("POST", "/events", headers={"content-type": "application/json"}, body=event.to_json())
@@ -24,7 +28,8 @@ def batch(events: Iterable[Event]) -> Request:
 
 def query(filter_: Filter, limit: int, more: Mapping[str, str] | None = None, *, path: str = "/events") -> Request:
     """Ask for the newest `limit` events that match, 1 to 1000; conditions that are None are not sent."""
-    return Request("GET", path, {"limit": str(limit), **_conditions(filter_), **(more or {})})
+    params = {"limit": str(limit), **_conditions(filter_), **(more or {})}
+    return Request("GET", path, params, most=_ONE_EVENT_BYTES + limit * _BYTES_EACH)
 
 
 def count(filter_: Filter, more: Mapping[str, str]) -> Request:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,16 +13,19 @@ __all__ = ["AsyncOpened", "AsyncTransport", "Auth", "Opened", "Request", "Respon
 
 Auth = tuple[str, str]
 
+MOST_BYTES = 32 * 1024 * 1024  # a task's thread has 8 MiB, the largest page of agents some 20 (protocol section 33)
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request; `path` is below the relay's address."""
+    """One request; `path` is below the relay's address, `most` how many bytes an answer to it may have."""
 
     method: str
     path: str
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
+    most: int = MOST_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,10 @@ class Opened(Protocol):
         """Status and headers; the body too, but only if the status is no success."""
 
     def chunks(self) -> Iterator[bytes]:
-        """Give the body as it comes. Raises `NoAnswer` when it breaks off or stays silent too long."""
+        """Give the body as it comes; the first of it within `open`'s timeout.
+
+        Raises `NoAnswer` when it breaks off or stays silent too long.
+        """
 
     def close(self) -> None:
         """End it; may be called from another thread, which wakes one that waits in `chunks`."""
@@ -72,7 +78,7 @@ class AsyncOpened(Protocol):
     def head(self) -> Response:
         """Status and headers; the body too, but only if the status is no success."""
 
-    def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncGenerator[bytes, None]:
         """Give the body as it comes. Raises `NoAnswer` when it breaks off or stays silent too long."""
 
     async def close(self) -> None:

@@ -5,7 +5,7 @@ An expected error stands as `# type: ignore[code]`: strict mypy complains about 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -24,6 +24,9 @@ from anporia_client import (
     join,
     sign_event_id,
     verify_signature,
+)
+from anporia_client import (
+    Events as EventStream,
 )
 
 Ack = dict[str, Any]
@@ -72,7 +75,7 @@ async def what_event_loop_agents_give(agent: AsyncAgent, event: Event) -> None:
 
 def what_comes_one_by_one(agent: Agent) -> None:
     assert_type(agent.events(kinds=[1], page_size=10), Iterator[dict[str, Any]])
-    assert_type(agent.stream(topic="tea", last_event_id=None), Generator[dict[str, Any], None, None])
+    assert_type(agent.stream(topic="tea", last_event_id=None), EventStream)
     for event in agent.stream(authors=["ab"], reconnect=False):
         assert_type(event, dict[str, Any])
     agent.stream(last_event_id={"https://relay.example": "1"}).close()
