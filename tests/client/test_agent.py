@@ -16,6 +16,7 @@ from anporia_client import (
     Keypair,
     NoAnswer,
     NotARelay,
+    OutcomeUnknown,
     RelayRefused,
     RelayTimeout,
     RelayUnreachable,
@@ -89,7 +90,7 @@ def test_what_no_relay_would_take_is_not_sent() -> None:
 
 
 def test_a_false_acknowledgement_is_no_success() -> None:
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(OutcomeUnknown, match="says nothing of it") as caught:
         agent(says({"id": "0" * 64, "accepted": True})).post("hi")
     assert caught.value.event is not None and caught.value.event.content == "hi" and caught.value.url == URL
 
@@ -107,7 +108,9 @@ def test_an_answer_that_was_lost_is_asked_for_again() -> None:
     assert Agent(ALICE, URL, transport=transport).post("hi")["accepted"]
     assert len(relay.events) == 3 and len(set(relay.events)) == 1
     # the first try leaves time for another
-    assert transport.timeouts[0] == pytest.approx(10) and all(0 < timeout < 15 for timeout in transport.timeouts)
+    assert transport.timeouts[0] == pytest.approx(10, abs=0.5) and all(
+        0 < timeout < 15 for timeout in transport.timeouts
+    )
 
 
 def test_a_relay_that_was_never_reached_is_not_waited_for() -> None:
@@ -170,7 +173,7 @@ def test_letters_open_for_both_ends() -> None:
     relay = Honest()
     agent(relay).send_dm(BOB.agent_id, "Grüße")
     (event,) = relay.events
-    assert event.kind == 3 and "Gr" not in event.content
+    assert event.kind == 3 and "Grüße" not in event.content
 
     def answer(request: Request) -> Response:
         mine = request.params.get("authors") == ALICE.agent_id or request.params.get("p") == BOB.agent_id

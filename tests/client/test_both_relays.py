@@ -488,7 +488,7 @@ async def the_lobby(w: World) -> None:
 
 async def letters(w: World) -> None:
     ada, ben, eve = await w.agent("ada"), await w.agent("ben"), await w.agent("eve")
-    texts = ["hi", "", "日本 🦑 \0 \u2028", "x" * 31, "x" * 32, "ü" * 16_383]
+    texts = ["hi there", "", "日本 🦑 \0 \u2028", "x" * 31, "x" * 32, "ü" * 16_383]
     assert await ada.read_dms() == []
     for text in texts:
         sent = await ada.send_dm(ben.id.upper(), text)

@@ -16,11 +16,10 @@ import keyring
 import pytest
 
 from anporia_client import keychain, settings
-from anporia_client.errors import BadAddress
+from anporia_client.errors import BadAddress, SettingsError
 from anporia_client.settings import (
     DEFAULT_RELAY,
     Credentials,
-    SettingsError,
     credentials,
     keychain_service,
     relay_url,

@@ -17,6 +17,7 @@ from .crypto import (
     verify_signature,
 )
 from .errors import (
+    AgentClosed,
     BadAddress,
     BadAnswer,
     ClockSkew,
@@ -35,11 +36,12 @@ from .errors import (
     RelayRefused,
     RelayTimeout,
     RelayUnreachable,
+    SettingsError,
     Unauthorized,
     Unsupported,
 )
 from .listening import Events
-from .settings import DEFAULT_RELAY, SettingsError
+from .settings import DEFAULT_RELAY
 from .transport import AsyncTransport, Request, Response, Transport
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ __version__ = "0.3.0"
 __all__ = [
     "DEFAULT_RELAY",
     "Agent",
+    "AgentClosed",
     "AnporiaError",
     "AsyncAgent",
     "AsyncEvents",

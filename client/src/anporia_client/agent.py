@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from threading import Event
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -14,10 +15,10 @@ from .base import Base, Options, StreamOptions
 from .blocking import Blocking
 from .listening import Events, Following
 from .paging import Pages
-from .reading import Conditions, selection
+from .reading import Conditions, each, selection
 from .transport import Auth, Transport
 
-__all__ = ["Agent", "join"]
+__all__ = ["Agent", "join", "offer"]
 
 
 class Agent(Base, Blocking):
@@ -73,8 +74,8 @@ class Agent(Base, Blocking):
         return providers.blocking(url, auth)
 
     def _filling(self, at: int) -> Any:
-        def fill(gap: Sequence[Filter]) -> list[dict[str, Any]]:
-            return self.run(self.core.everything(at, gap))
+        def fill(gap: Sequence[Filter], stopped: Event) -> list[dict[str, Any]]:
+            return self.run(self.core.everything(at, gap), stopped)
 
         return fill
 
@@ -83,7 +84,7 @@ def join(
     *,
     name: str,
     description: str = "",
-    capabilities: Sequence[str] | None = None,
+    capabilities: Iterable[str] | str | None = None,
     key_path: str | os.PathLike[str] | None = None,
     relay_url: str | None = None,
     **options: Unpack[Options],
@@ -99,17 +100,19 @@ def join(
         stem = "".join(c if c.isalnum() else "_" for c in name).lower() or "agent"
         key_path = Path.home() / ".anporia" / f"{stem}.priv"
     agent = Agent.load_or_create(key_path, relay_url, **options)
+    capabilities = list(each(capabilities))
     try:
         agent.ensure_profile(name=name, description=description or f"Agent: {name}")
         if capabilities:
-            agent.ensure_capability([_offer(capability, name) for capability in capabilities])
+            agent.ensure_capability([offer(capability, name) for capability in capabilities])
     except BaseException:
         agent.close()
         raise
     return agent
 
 
-def _offer(capability: str, name: str) -> dict[str, Any]:
+def offer(capability: str, name: str) -> dict[str, Any]:
+    """Give what `join` declares of a capability."""
     return {
         "name": capability,
         "version": "1.0",

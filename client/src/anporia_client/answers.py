@@ -207,7 +207,7 @@ def clock_ahead(response: Response, now: float) -> int | None:
 
 
 def refusal(response: Response, url: str, now: float) -> RelayRefused:
-    """Read an answer that is no success. `now`: Unix seconds."""
+    """Read an answer that is no success. `now`: Unix seconds. Raises `NotARelay` for what no relay says."""
     status, headers = response.status, response.headers
     code = headers.get("anporia-code", "")
     if not _CODE.fullmatch(code):
@@ -217,6 +217,10 @@ def refusal(response: Response, url: str, now: float) -> RelayRefused:
         advice = "It redirects, which is not followed: give relay_url as the address it stands for."
         return RelayRefused(status, code, detail, None, url, advice)
     retry_at = _retry_at(headers.get("retry-after", ""), now)
+    if status in (404, 405, 501) and code.startswith("http_") and not _detail(response.body):
+        error = NotARelay(f"something answers there, and knows no relay's routes (HTTP {status})", url)
+        error.status = status
+        raise error
     if status in (401, 407) or (status == 403 and "json" not in headers.get("content-type", "")):
         return Unauthorized(status, "unauthorized", detail, None, url)
     if status == 429:
@@ -227,7 +231,8 @@ def refusal(response: Response, url: str, now: float) -> RelayRefused:
         ahead = clock_ahead(response, now)
         if ahead is not None and abs(ahead) > SKEW_S:
             return skewed(status, detail, ahead, url)
-    return RelayRefused(status, code, detail, retry_at, url)
+    gone = "It is not there, or was taken back; asking again will not help." if status in (404, 410) else None
+    return RelayRefused(status, code, detail, retry_at, url, gone)
 
 
 def skewed(status: int, detail: str, ahead: int, url: str) -> ClockSkew:

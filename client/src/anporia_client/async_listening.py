@@ -40,23 +40,21 @@ class AsyncEvents:
         self._left = len(followings)
         self._errors: list[RelayError] = []
         self._failure: Exception | None = None
-        self._open = self._ended = False
+        self._begun = self._ended = False
 
     async def opened(self) -> None:
         """Subscribe now: what is published from then on will come. Raises `RelayError`, each time it is asked."""
         if self._failure is not None:
             raise self._failure
-        if self._open:
-            return
-        self._open = True
-        self._tasks = [asyncio.create_task(_work(self._came, at, one)) for at, one in enumerate(self._followings)]
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(_work(self._came, at, one)) for at, one in enumerate(self._followings)]
         try:
-            while not self._ended:
+            while not (self._begun or self._ended):
                 at, item = await self._next()
                 if not isinstance(item, tuple) and self._start.shows(at, item):
-                    return
+                    self._begun = True
         except StopAsyncIteration:
-            return
+            self._begun = True
         except RelayError as exc:
             self._failure = exc  # a stream that could not be opened must not look like a quiet one
             await self.aclose()
@@ -71,7 +69,8 @@ class AsyncEvents:
             at, item = await self._next()
             if isinstance(item, tuple):
                 self._given(at, item[0])
-                return item[1]
+                if item[1] is not None:
+                    return item[1]
 
     async def aclose(self) -> None:
         """End the stream; whoever waits for its next event gets the end of the iteration."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
@@ -14,8 +13,6 @@ from .steps import Awaited, Effect, Local, Send, Steps, Together, Wait, named, v
 from .transport import AsyncTransport
 
 __all__ = ["Awaiting"]
-
-log = logging.getLogger("anporia.client")
 
 T = TypeVar("T")
 

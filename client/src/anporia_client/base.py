@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Base", "Options", "StreamOptions"]
 
 _TIMEOUT_S = 15.0  # as in the published clients
+_SHORT_PASSPHRASE = 16  # characters: all that stands between a stranger and the key is guessing it, offline
+
+log = logging.getLogger("anporia.client")
 
 
 class Options(TypedDict, total=False):
@@ -133,6 +137,8 @@ class Base(Verbs):
         The passphrase is all that protects it: at least 30 characters that nobody else would write.
         Agents made by `anp2-client` have `salt="anp2-v1"`.
         """
+        if len(passphrase) < _SHORT_PASSPHRASE:
+            log.warning("a passphrase of %d characters can be guessed, and with it the key", len(passphrase))
         return cls(Keypair.from_passphrase(passphrase, salt=salt), relay_url, auth=auth, **options)
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
@@ -11,13 +10,11 @@ from typing import Any, TypeVar
 
 from anporia_wire import AnporiaError
 
-from .errors import RelayTimeout
+from .errors import AgentClosed, RelayTimeout
 from .steps import Direct, Effect, Local, Send, Steps, Together, Wait, named, verb, verbs_of
 from .transport import Transport
 
 __all__ = ["Blocking"]
-
-log = logging.getLogger("anporia.client")
 
 T = TypeVar("T")
 
@@ -39,8 +36,8 @@ class Blocking(Direct):
         self._left_behind = [0] * len(transports)
         self._counting = threading.Lock()
 
-    def run(self, steps: Steps[T]) -> T:
-        """Carry steps out; gives their value, or raises their error."""
+    def run(self, steps: Steps[T], stopped: threading.Event | None = None) -> T:
+        """Carry steps out; gives their value, or raises their error, or `AgentClosed` once `stopped` is set."""
         value: Any = None
         error: AnporiaError | None = None
         while True:
@@ -51,6 +48,8 @@ class Blocking(Direct):
                 return result
             value = error = None
             try:
+                if stopped is not None and stopped.is_set():
+                    raise AgentClosed("the stream was closed")
                 value = self._perform(effect)
             except AnporiaError as exc:
                 error = exc

@@ -25,6 +25,7 @@ log = logging.getLogger("anporia.client")
 
 T = TypeVar("T")
 
+_PLAIN_FOR_S = 60.0  # how long a relay without info document counts as a plain one
 GRACE_S = 1.0  # what the slower of several relays get on top, once enough have answered
 
 
@@ -42,6 +43,7 @@ class Relay:
 
     url: str
     info: dict[str, Any] | None = None
+    asked: float = 0.0  # when, by the steady clock
 
     def has(self, feature: str) -> bool:
         """Say whether the info document, which must have been read, lists a feature."""
@@ -136,11 +138,13 @@ class Core:
     def informed(self, at: int) -> Steps[Relay]:
         """Make sure that a relay's info document was read."""
         relay = self.relays[at]
-        if relay.info is None:
+        # a relay that restarts behind a proxy may answer 404 for a moment
+        stale = not relay.info and self.clock.steady() - relay.asked > _PLAIN_FOR_S
+        if relay.info is None or stale:
             response = yield Send(at, requests.info(), self.timeout)
             if response.status not in (200, 404, 405):
                 self.good(at, response)
-            relay.info = answers.info(response)
+            relay.info, relay.asked = answers.info(response), self.clock.steady()
         return relay
 
     def needs(self, at: int, feature: str, what: str) -> Steps[None]:

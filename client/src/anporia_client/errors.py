@@ -5,6 +5,7 @@ AnporiaError
     BadAddress        bad_address     the address given is not one of a relay
     RelayUnreachable  unreachable     nothing was sent: refused, no such host, bad certificate
       ProxyTrouble    proxy           the proxy on the way there says no or is down
+    AgentClosed       closed          the agent or the stream was closed
     NoAnswer          no_answer       sent, and the answer broke off
       RelayTimeout    timeout         sent, and no answer in time
     OutcomeUnknown    outcome_unknown an event was sent, and nobody knows whether it was taken
@@ -18,6 +19,7 @@ AnporiaError
     Unsupported       unsupported     a plain ANP2 relay cannot do this
     QuorumMissed      quorum_missed   too few of several relays took the event; `results`
   OutboxError         outbox          the outbox cannot be used
+  SettingsError       settings        a variable of the environment cannot be used
   IdentityError       identity        the key cannot be read or made
     KeyLocked         key_locked      the key file is encrypted, and the passphrase missing or wrong
     KeychainError     keychain        the system's keychain does not answer
@@ -31,6 +33,7 @@ from typing import Any
 from anporia_wire import AnporiaError, Event
 
 __all__ = [
+    "AgentClosed",
     "BadAddress",
     "BadAnswer",
     "ClockSkew",
@@ -49,6 +52,7 @@ __all__ = [
     "RelayRefused",
     "RelayTimeout",
     "RelayUnreachable",
+    "SettingsError",
     "Unauthorized",
     "Unsupported",
 ]
@@ -89,7 +93,7 @@ class RelayUnreachable(RelayError):
     """No connection came about, so nothing was sent."""
 
     code = "unreachable"
-    advice = "Nothing was sent. Check the address (ANPORIA_RELAY_URL) and the network, or try again later."
+    advice = 'Nothing was sent. Check the address (ANPORIA_RELAY_URL) and the network; "anporia doctor" tells more.'
 
 
 class ProxyTrouble(RelayUnreachable):
@@ -97,6 +101,13 @@ class ProxyTrouble(RelayUnreachable):
 
     code = "proxy"
     advice = "Nothing was sent. Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."
+
+
+class AgentClosed(RelayError):
+    """The agent was closed, here; nothing was sent."""
+
+    code = "closed"
+    advice = "Make a new agent."
 
 
 class NoAnswer(RelayError):
@@ -134,6 +145,7 @@ class NotARelay(BadAnswer):
 
     code = "not_a_relay"
     advice = "Is this the address of a relay? Some have theirs below a folder, such as https://anporia.com/api"
+    status = 200  # of HTTP: 4xx or 5xx when it did not even say yes
 
 
 class RelayRefused(RelayError):
@@ -210,6 +222,12 @@ class OutboxError(AnporiaError):
     """The outbox's file cannot be opened or written; the text names it."""
 
     code = "outbox"
+
+
+class SettingsError(AnporiaError):
+    """A setting in the environment cannot be used; the text names the variable, never a secret."""
+
+    code = "settings"
 
 
 class IdentityError(AnporiaError):

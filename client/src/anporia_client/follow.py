@@ -1,8 +1,8 @@
 """A stream of events that goes on: what to ask again after a cut, and what of it the reader has had already.
 
-Bytes in, events out; `agent.py` opens the connections. One `Follower` follows one relay. Relays that number
-their frames (feature `resume`) give what was missed by `Last-Event-ID`; from a plain ANP2 relay it is
-queried, which is said in the log, since what was published late with an old date stays missed there.
+Bytes in, events out; `listening.py` and `async_listening.py` open the connections. One `Follower` follows one
+relay. Relays that number their frames (feature `resume`) give what was missed by `Last-Event-ID`; from a plain
+ANP2 relay it is queried, which is said in the log, since what was published late with an old date stays missed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _OF_SEVERAL = 100_000  # ids, some 15 MB: how far one relay may be behind anothe
 _MOST_CURSOR = 256  # characters; ours have some twenty
 _CLOCKS_APART_S = 300  # an event may be dated this much ahead (protocol section 5.1), so the next one may be older
 
-Followed = tuple[str | None, dict[str, Any]]  # the place to resume after it, and the event
+# the place to resume after it, and the event; None for one that is not to be handed out, so that places move on
+Followed = tuple[str | None, dict[str, Any] | None]
 Item = Followed | RelayError | None  # what following gives: an event; that it cannot be followed now; that it is open
 
 
@@ -86,7 +87,8 @@ class Follower:
         self._opened_before = False
         self._failures = 0
         self._newest = 0  # latest created_at given so far
-        self._alive = 0.0  # when the connection was last known to live
+        self._alive = 0.0  # when it was cut, if what was missed since is not filled in yet
+        self._opened_at = 0.0
 
     def request(self) -> Request:
         """Ask for what comes after the last frame. Raises `ValueError` for a cursor no header can carry."""
@@ -103,7 +105,9 @@ class Follower:
             raise NotARelay("the answer is not a stream of events", self.url)
         self._parser = SseParser()
         again, self._opened_before = self._opened_before, True
-        alive, self._alive = self._alive or now, 0.0
+        alive, self._opened_at = self._alive or now, now
+        if again:
+            log.warning("the stream of %s goes on", self.url)
         if not again or self.cursor is not None:
             return []
         # it may have been dead for a while before that was noticed
@@ -123,30 +127,33 @@ class Follower:
 
     def feed(self, chunk: bytes) -> Iterator[Followed]:
         """Take bytes of the stream; gives the events they complete. Raises `BadAnswer`."""
-        if chunk:
-            self._failures = 0
+        self._alive = 0.0
         for frame in self._frames(chunk):
+            self._failures = 0
             cursor = frame.id if _is_cursor(frame.id) else None
             if frame.type != "message":
                 self.cursor = cursor or self.cursor
+                yield cursor, None
                 continue
             try:
                 event = answers.as_dict(answers.frame_event(frame.data, self.filter))
             except AnporiaError as exc:
                 self.cursor = cursor or self.cursor
                 # plain relays filter by topic only: the rest of what they send is not asked for, but no lie
-                if not isinstance(exc, BadAnswer) or cursor is not None:
+                lie = not isinstance(exc, BadAnswer) or cursor is not None
+                if lie:
                     self._drop(exc, self.url)
-                    if self._keep_invalid:
-                        yield cursor, {**answers.claimed(frame.data), "invalid": exc.code}
+                shown = self._keep_invalid and lie
+                yield cursor, {**answers.claimed(frame.data), "invalid": exc.code} if shown else None
                 continue
             self.cursor = cursor or self.cursor
-            if self._is_new(event):
-                yield cursor, event
+            yield cursor, event if self._is_new(event) else None
 
     def ended(self, error: RelayError | None, now: float) -> float | None:
         """Say how long to wait before asking again; None when the stream is to end here. Raises what is final."""
         self._alive = self._alive or now
+        if now - self._opened_at > SILENCE_S:
+            self._failures = 0  # it held for a while: no relay that greets and hangs up
         first = not (self._opened_before or self._patient)
         if error is not None and (not self._reconnect or first or _is_final(error)):
             raise error
@@ -157,8 +164,9 @@ class Follower:
         retry_at = getattr(error, "retry_at", None)
         if retry_at is not None:
             pause = max(pause, min(retry_at - now, 300.0))
-        what = "ended" if error is None else f"broke off ({error.code})"
-        log.info("the stream of %s %s; going on in %.1f s", self.url, what, pause)
+        if self._failures == 1:  # once a cut; that it goes on is told too
+            what = "ended" if error is None else f"broke off ({error.code})"
+            log.warning("the stream of %s %s; asking again until it goes on", self.url, what)
         return pause
 
     def _frames(self, chunk: bytes) -> list[Frame]:
@@ -204,5 +212,5 @@ def _is_cursor(id_: str) -> bool:
 
 
 def _is_final(error: RelayError) -> bool:
-    """Say whether asking again cannot help: the cursor is gone, the password is wrong, it is no relay."""
+    """Say whether asking again cannot help: the cursor is gone, or the password is wrong."""
     return isinstance(error, RelayRefused) and not isinstance(error, (RateLimited, RelayFailing))

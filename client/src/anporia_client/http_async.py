@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterable
 
 import httpcore
 
-from .http_transport import CONNECTIONS, KEPT_S, Base, Body, is_success
+from .http_transport import CONNECTIONS, KEPT_S, Body, Wire, is_success
 from .transport import Auth, Request, Response
 
 __all__ = ["AsyncHttp"]
@@ -18,7 +18,7 @@ class AsyncHttp:
     """Requests below one address, over connections that are kept open."""
 
     def __init__(self, url: str, auth: Auth | None) -> None:
-        self._base = Base(url, auth)
+        self._base = Wire(url, auth)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=self._base.certificates(),
             proxy=self._base.proxy(),
@@ -68,7 +68,7 @@ class AsyncHttp:
 class AsyncHttpOpened:
     """An answer whose body is read as it comes."""
 
-    def __init__(self, response: httpcore.Response, head: Response, base: Base, deadline: float) -> None:
+    def __init__(self, response: httpcore.Response, head: Response, base: Wire, deadline: float) -> None:
         self.head = head
         self._response = response
         self._base = base

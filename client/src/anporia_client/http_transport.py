@@ -16,13 +16,23 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote_plus
 
 import httpcore
 
 from .address import Address
-from .errors import BadAddress, BadAnswer, NoAnswer, ProxyTrouble, RelayError, RelayTimeout, RelayUnreachable
+from .errors import (
+    AgentClosed,
+    BadAddress,
+    BadAnswer,
+    NoAnswer,
+    ProxyTrouble,
+    RelayError,
+    RelayTimeout,
+    RelayUnreachable,
+)
 from .transport import Auth, Request, Response
 
 __all__ = ["Http"]
@@ -39,7 +49,7 @@ class Http:
     """Requests below one address, over connections that are kept open."""
 
     def __init__(self, url: str, auth: Auth | None) -> None:
-        self._base = Base(url, auth)
+        self._base = Wire(url, auth)
         self._network = _Deadlines()
         self._pool = httpcore.ConnectionPool(
             ssl_context=self._base.certificates(),
@@ -91,7 +101,7 @@ class HttpOpened:
     """An answer whose body is read as it comes."""
 
     def __init__(
-        self, response: httpcore.Response, head: Response, base: Base, network: _Deadlines, deadline: float
+        self, response: httpcore.Response, head: Response, base: Wire, network: _Deadlines, deadline: float
     ) -> None:
         self.head = head
         self._response = response
@@ -147,8 +157,21 @@ class _Deadlines(httpcore.SyncBackend):
         return left if timeout is None else min(left, timeout)
 
     def connect_tcp(self, host: str, port: int, timeout: float | None = None, *rest: Any, **more: Any) -> _Timed:
-        """Connect, within what is left."""
-        return _Timed(super().connect_tcp(host, port, self.left(timeout), *rest, **more), self)
+        """Connect to the first of the host's addresses that answers, all of them within what is left.
+
+        Looking the addresses up is the system's, which has time limits of its own.
+        """
+        try:
+            found = {info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+        except OSError as exc:
+            raise httpcore.ConnectError(str(exc)) from None
+        last: Exception = httpcore.ConnectError("the host has no address")
+        for address in sorted(map(str, found), key=lambda one: ":" in one):  # IPv4 first, which always has a route
+            try:
+                return _Timed(super().connect_tcp(address, port, self.left(timeout), *rest, **more), self)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as exc:
+                last = exc
+        raise last
 
 
 class _Timed(httpcore.NetworkStream):
@@ -174,7 +197,7 @@ class _Timed(httpcore.NetworkStream):
         return self._stream.get_extra_info(info)
 
 
-class Base:
+class Wire:
     """A relay's address, and what is sent to it with every request."""
 
     def __init__(self, url: str, auth: Auth | None) -> None:
@@ -188,15 +211,18 @@ class Base:
             (b"accept-encoding", b"identity"),
         ]
         if auth is not None:
-            pair = b64encode(f"{auth[0]}:{auth[1]}".encode())
+            try:  # the environment may hold bytes that are no UTF-8: they go as they are
+                pair = b64encode(f"{auth[0]}:{auth[1]}".encode("utf-8", "surrogateescape"))
+            except UnicodeEncodeError:
+                raise ValueError("auth holds characters that cannot be sent") from None
             self._headers.append((b"authorization", b"Basic " + pair))
             if address.scheme == "http" and not address.is_loopback:
                 log.warning("the password for %s goes over the network unencrypted; use https", address.host)
 
     def check_open(self) -> None:
-        """Raise `RelayUnreachable` once the transport was closed: the pool would open new connections for ever."""
+        """Raise `AgentClosed` once the transport was closed: the pool would open new connections for ever."""
         if self.closed:
-            raise RelayUnreachable("the agent was closed", self.url, "Nothing was sent. Make a new agent.")
+            raise AgentClosed("the agent was closed", self.url)
 
     def built(self, request: Request, timeout: float, silence: float | None = None) -> httpcore.Request:
         """Put a request together. Raises `ValueError` for what no header can carry."""
@@ -258,6 +284,9 @@ class Base:
             user, at, place = rest.rpartition("@")
             if scheme not in ("http", "https", "socks5", "socks5h"):
                 raise ValueError
+            if scheme.startswith("socks") and find_spec("socksio") is None:
+                advice = 'Install the extra for it: pip install "./client[socks]"'
+                raise ProxyTrouble("the environment names a SOCKS proxy", self.url, advice)
             whole = Address.parse(f"http://{place}")
             name, _, password = user.partition(":")
             return httpcore.Proxy(

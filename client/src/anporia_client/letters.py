@@ -6,9 +6,9 @@ from typing import Any
 
 from anporia_wire import DirectMessageError, Event, dm, kinds
 
-from . import requests
 from .paging import newest_first
 from .publishing import Ack
+from .requests import an_id
 from .steps import Steps
 from .tasks import Tasks
 
@@ -23,7 +23,7 @@ class Letters(Tasks):
 
         Gives what `send` gives. Raises `InvalidKey` when the recipient is no agent's id, `EventTooLarge`.
         """
-        event = dm.create(self.keypair, requests.in_path(recipient), text, int(self.clock.wall()))
+        event = dm.create(self.keypair, an_id(recipient), text, int(self.clock.wall()))
         return (yield from self.send(event))
 
     def read_dms(
@@ -34,7 +34,7 @@ class Letters(Tasks):
         `peer`: only those with this agent. Each is `{"id", "created_at", "sender", "recipient", "text"}`;
         one that does not open has `text` None and `problem`.
         """
-        wanted = requests.in_path(peer) if peer else None
+        wanted = an_id(peer) if peer else None
         got = yield from self.query(kinds=[kinds.DM], authors=wanted, mentions=self.agent_id, since=since, limit=limit)
         sent = yield from self.query(kinds=[kinds.DM], authors=self.agent_id, mentions=wanted, since=since, limit=limit)
         mine = {event["id"]: event for event in [*got, *sent]}

@@ -61,7 +61,8 @@ class Events:
         for at, item in self._source:
             if isinstance(item, tuple):
                 self._given(at, item[0])
-                return item[1]
+                if item[1] is not None:
+                    return item[1]
         raise StopIteration
 
     def __enter__(self) -> Self:
@@ -83,7 +84,7 @@ class Following:
         self,
         transport: Transport,
         follower: Follower,
-        fill: Callable[[Sequence[Filter]], list[dict[str, Any]]],
+        fill: Callable[[Sequence[Filter], threading.Event], list[dict[str, Any]]],
         timeout: float,
     ) -> None:
         self._transport = transport
@@ -127,7 +128,7 @@ class Following:
             first = next(chunks, b"")
             yield None
             if gap:
-                yield from follower.filled(self._fill(gap))
+                yield from follower.filled(self._fill(gap, self._stopped))
             yield from follower.feed(first)
             for chunk in chunks:
                 yield from follower.feed(chunk)

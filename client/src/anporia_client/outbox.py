@@ -39,9 +39,14 @@ CREATE TABLE IF NOT EXISTS delivery (
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """An event that a relay does not have. `code` is None while it waits, else why the relay refused it."""
+    """An event that a relay does not have.
 
-    event: Event
+    `code` is None while it waits, else why the relay refused it; `event` is None for one whose bytes are
+    damaged, with the code `damaged`.
+    """
+
+    id: str
+    event: Event | None
     relay: str
     code: str | None
     detail: str | None
@@ -84,15 +89,22 @@ class Outbox:
 
     def waiting(self, relay: str, limit: int = 1) -> list[Event]:
         """Give the oldest events that wait for a relay."""
-        sql = "SELECT json FROM delivery JOIN event USING (seq) WHERE relay = ? AND code IS NULL ORDER BY seq LIMIT ?"
+        sql = "SELECT id, json FROM delivery JOIN event USING (seq) WHERE relay = ? AND code IS NULL ORDER BY seq"
+        found: list[Event] = []
         with self._errors(), self._lock:
-            return [_read(row[0]) for row in self._db.execute(sql, (relay, limit))]
+            rows = self._db.execute(sql, (relay,))
+            while len(found) < limit and (row := rows.fetchone()) is not None:
+                event = _read(*row)
+                if event is not None:  # a damaged one must not stand in the others' way for ever
+                    found.append(event)
+            rows.close()
+        return found
 
     def undelivered(self) -> list[Undelivered]:
         """Give everything that waits or was refused, oldest first."""
-        sql = "SELECT json, relay, code, detail FROM delivery JOIN event USING (seq) ORDER BY seq, relay"
+        sql = "SELECT id, json, relay, code, detail FROM delivery JOIN event USING (seq) ORDER BY seq, relay"
         with self._errors(), self._lock:
-            return [Undelivered(_read(row[0]), *row[1:]) for row in self._db.execute(sql)]
+            return [_undelivered(*row) for row in self._db.execute(sql)]
 
     def took(self, event_id: str, relay: str) -> None:
         """Note that a relay has an event; one that all have is forgotten."""
@@ -137,16 +149,20 @@ class Outbox:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError, _Damaged) as exc:
+        except (sqlite3.Error, OSError) as exc:
             raise OutboxError(f"outbox {self.path}: {getattr(exc, 'strerror', None) or exc}") from None
 
 
-class _Damaged(Exception):  # noqa: N818, RUF100  # becomes an OutboxError, which names the file
-    """A row holds no event."""
+def _undelivered(id_: str, json: bytes, relay: str, code: str | None, detail: str | None) -> Undelivered:
+    event = _read(id_, json)
+    if event is None:
+        return Undelivered(id_, None, relay, "damaged", "its bytes in the outbox are not what was written")
+    return Undelivered(id_, event, relay, code, detail)
 
 
-def _read(json: bytes) -> Event:
+def _read(id_: str, json: bytes) -> Event | None:
     try:
-        return Event.from_stored(json)
+        event = Event.from_stored(json)
     except (ValueError, KeyError, TypeError):
-        raise _Damaged("an event in it is damaged") from None
+        return None
+    return event if event.id == id_ else None

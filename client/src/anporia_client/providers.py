@@ -7,6 +7,7 @@ the group `anporia.transports` named like the scheme: an object with `blocking(u
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .errors import BadAddress
@@ -45,6 +46,8 @@ def _is_http(url: str) -> bool:
 def _package(url: str) -> Any:
     from importlib.metadata import entry_points
 
+    if re.match(r"[\w.-]+:[0-9]", url):
+        raise BadAddress("relay_url has no scheme", advice=f"Did you mean http://{url[:100]} ?")
     scheme = url.partition(":")[0].lower()
     for found in entry_points(group=_GROUP, name=scheme):
         return found.load()

@@ -15,13 +15,17 @@ from .backoff import backoff
 from .core import Core
 from .errors import (
     BadAnswer,
+    ClockSkew,
     NoAnswer,
+    NotARelay,
+    OutboxError,
     OutcomeUnknown,
     QuorumMissed,
     RateLimited,
     RelayError,
     RelayFailing,
     RelayRefused,
+    RelayTimeout,
     RelayUnreachable,
     Unauthorized,
 )
@@ -41,10 +45,8 @@ Draft = Event | tuple[int, str] | tuple[int, str, Tags]  # a signed event, or ki
 
 _UNSAID_RETRY_S = 5.0  # published relays name no time; their window slides, so that a slot is free soon
 _SHORTEST_PAUSE_S = 0.25  # as the first of backoff
+_SHORTEST_TRY_S = 0.1  # what a relay needs to answer at all
 _LONGEST_PAUSE_S = 900.0  # whatever a relay names: our own name 60 s at most
-_PERHAPS_STORED = (
-    "It is not known whether the event is stored; sending the same one again is safe: agent.send(error.event)"
-)
 _BATCH = 100  # events; signed just before they are sent, and few enough to be answered within seconds
 _BATCH_BYTES = 2 * 1024 * 1024  # half of what our relays take (protocol section 5.2)
 
@@ -96,26 +98,23 @@ class Publishing(Core):
     def drain(self, *, timeout: float | None = None) -> Steps[dict[str, Any]]:
         """Send what waits in the outbox, oldest first, within the relays' limits.
 
-        `timeout`: seconds to keep trying; None goes on as long as each relay answers. Gives `sent`,
-        `waiting`, `problems` (per relay's address, what keeps it from taking more) and `undelivered`, the
-        `Undelivered` of the whole outbox: what waits, for other relays too, and what a relay refused for
-        good, such as events older than the seven days it takes. Those stay until
-        `agent.outbox.forget(id)`. Raises `ValueError` for an agent without outbox.
+        `timeout`: seconds to keep trying; None goes on as long as each relay answers. Gives `sent`
+        (deliveries, one per relay), `waiting`, `problems` (per relay's address, what keeps it from taking
+        more) and `undelivered`, the `Undelivered` of the whole outbox: what waits, for other relays too,
+        and what a relay refused for good, such as events older than the seven days it takes. Those stay
+        until `agent.outbox.forget(id)`. Raises `ValueError` for an agent without outbox.
         """
         outbox = self.outbox
         if outbox is None:
             raise ValueError("this agent has no outbox: Agent(..., outbox=path)")
-        before = yield Local(outbox.undelivered)
         deadline = None if timeout is None else self.clock.steady() + timeout
-        results = yield from self.everywhere(lambda at: self._drain(at, outbox, deadline), len(self.relays))
+        sent: list[str] = []
+        results = yield from self.everywhere(lambda at: self._drain(at, outbox, deadline, sent=sent), len(self.relays))
         said = zip(self.relays, results, strict=True)
         problems = {relay.url: str(result) for relay, result in said if isinstance(result, AnporiaError)}
         after: list[Any] = yield Local(outbox.undelivered)
-        waiting = [one for one in after if one.code is None]
-        refused = len(after) - len(waiting) - sum(1 for one in before if one.code is not None)
-        was = sum(1 for one in before if one.code is None)
-        sent = max(0, was - len(waiting) - refused)
-        return {"sent": sent, "waiting": len(waiting), "problems": problems, "undelivered": after}
+        waiting = sum(1 for one in after if one.code is None)
+        return {"sent": len(sent), "waiting": waiting, "problems": problems, "undelivered": after}
 
     def publish_many(self, drafts: Iterable[Draft], *, timeout: float | None = None) -> Steps[list[Ack]]:
         """Publish many events, in batches where a relay takes them; gives an answer each, in order.
@@ -123,7 +122,7 @@ class Publishing(Core):
         A draft is `(kind, content)`, `(kind, content, tags)` or a signed event. Drafts are signed just
         before they are sent. An answer is as `send` gives it, or `accepted` False with the relay's
         `code` and `detail`. Limits are waited for, up to `timeout` seconds in all (None: as long as it
-        takes); a relay that cannot be reached is tried again for the time one call may take.
+        takes). A draft that no relay would take, or that the outbox cannot keep, has an answer as well.
         """
         deadline = None if timeout is None else self.clock.steady() + timeout
         yield from self.everywhere(self.informed, len(self.relays))
@@ -131,9 +130,20 @@ class Publishing(Core):
         given: list[Ack] = []
         drafts = iter(drafts)
         while chunk := list(islice(drafts, size)):
-            events = [draft if isinstance(draft, Event) else self.signed(*draft) for draft in chunk]
-            given += yield from self._publish_chunk(events, deadline)
+            made = [self._made(draft) for draft in chunk]
+            events = [event for event in made if isinstance(event, Event)]
+            try:
+                said = iter((yield from self._publish_chunk(events, deadline)) if events else ())
+            except OutboxError as exc:  # what was answered before must not be lost with it
+                said = iter([_not_accepted(event, exc) for event in events])
+            given += [next(said) if isinstance(event, Event) else _not_accepted(None, event) for event in made]
         return given
+
+    def _made(self, draft: Draft) -> Event | AnporiaError:
+        try:
+            return draft if isinstance(draft, Event) else self.signed(*draft)
+        except AnporiaError as exc:
+            return exc
 
     def _publish_chunk(self, events: Sequence[Event], deadline: float | None) -> Steps[list[Ack]]:
         outbox = self.outbox
@@ -149,8 +159,7 @@ class Publishing(Core):
                 if outbox is not None and not all(_is_final(result) for result in said):
                     given.append(self._queued(event, exc))
                     continue
-                refused = {"id": event.id, "accepted": False, "code": exc.code, "detail": exc.detail}
-                given.append(refused | {"event": answers.as_dict(event)})
+                given.append(_not_accepted(event, exc))
         return given
 
     def _queued(self, event: Event, why: RelayError) -> Ack:
@@ -195,13 +204,14 @@ class Publishing(Core):
             left = (patience if deadline is None else deadline) - self.clock.steady()
             try:
                 # two thirds, so that a request that hangs leaves time for another
-                response = yield Send(at, request, max(0.1, min(left, self.timeout) * 2 / 3))
+                response = yield Send(at, request, max(_SHORTEST_TRY_S, min(left, self.timeout) * 2 / 3))
                 return read(response)
             except RelayError as exc:
                 error = exc
+            if isinstance(error, NotARelay) and error.status >= 400 and lost is None:
+                raise error  # it took nothing
             if isinstance(error, BadAnswer) and isinstance(lost, BadAnswer):
-                error.advice = _PERHAPS_STORED  # it says the same again: most likely it is no relay
-                raise error
+                raise OutcomeUnknown(f"the event was sent, and the answer says nothing of it ({error.detail})", url)
             if lost is None and (isinstance(error, (NoAnswer, BadAnswer)) or _is_lost(error)):
                 lost = error
             passes = isinstance(error, (RateLimited, RelayFailing)) and error.status not in (501, 505)
@@ -227,14 +237,24 @@ class Publishing(Core):
         return _UNSAID_RETRY_S if isinstance(error, RateLimited) else backoff(attempt)
 
     def _drain(
-        self, at: int, outbox: Outbox, deadline: float | None, until: Event | None = None, *, upto: Event | None = None
+        self,
+        at: int,
+        outbox: Outbox,
+        deadline: float | None,
+        until: Event | None = None,
+        *,
+        upto: Event | None = None,
+        sent: list[str] | None = None,
     ) -> Steps[Ack | None]:
         """Send what waits for one relay: all, up to and with `until`, or up to but without `upto`.
 
-        Raises what keeps `until` from being taken, and what keeps the relay from taking any more.
+        `sent` gets the ids that were taken. Raises what keeps `until` from being taken, and what keeps the
+        relay from taking any more.
         """
         url = self.relays[at].url
         while True:
+            if deadline is not None and deadline - self.clock.steady() < _SHORTEST_TRY_S:
+                raise RelayTimeout("more waits in the outbox than could be sent in time", url)
             waiting: list[Event] = yield Local(partial(outbox.waiting, url))
             if not waiting and until is None:
                 return None
@@ -252,7 +272,14 @@ class Publishing(Core):
                 if event == until:
                     raise
                 continue
-            yield Local(partial(outbox.took, event.id, url))
+            if sent is not None:
+                sent.append(event.id)
+            try:
+                yield Local(partial(outbox.took, event.id, url))
+            except OutboxError as exc:  # it will be sent once more, which makes no second
+                log.warning("the outbox does not take note of event %s: %s", event.id, exc)
+                if event != until:
+                    raise
             if event == until:
                 return answer
 
@@ -305,10 +332,13 @@ class Publishing(Core):
         if outbox is None:
             return
         for event, result in zip(events, results, strict=True):
-            if not isinstance(result, RelayError):
-                yield Local(partial(outbox.took, event.id, url))
-            elif _is_final(result):
-                yield Local(partial(outbox.refused, event.id, url, result.code, result.detail))
+            try:
+                if not isinstance(result, RelayError):
+                    yield Local(partial(outbox.took, event.id, url))
+                elif _is_final(result):
+                    yield Local(partial(outbox.refused, event.id, url, result.code, result.detail))
+            except OutboxError as exc:  # the answers count; what is sent once more makes no second
+                log.warning("the outbox does not take note of event %s: %s", event.id, exc)
 
 
 def _within_bytes(open_: Sequence[int], events: Sequence[Event]) -> list[int]:
@@ -319,6 +349,12 @@ def _within_bytes(open_: Sequence[int], events: Sequence[Event]) -> list[int]:
         if size > _BATCH_BYTES and count:
             return list(open_[:count])
     return list(open_)
+
+
+def _not_accepted(event: Event | None, why: AnporiaError) -> Ack:
+    answer = {"id": event.id if event else None, "accepted": False, "code": why.code}
+    detail = str(getattr(why, "detail", why))
+    return answer | {"detail": detail, "event": answers.as_dict(event) if event else None}
 
 
 def _line_error(line: answers.Line, url: str) -> RelayRefused | None:
@@ -335,8 +371,8 @@ def _is_final(error: Any) -> bool:
 
     A 403 may be a firewall's, a 404 an address without a relay: that is no word about the event.
     """
-    passing = (RateLimited, RelayFailing, Unauthorized)
-    if not isinstance(error, RelayRefused) or isinstance(error, passing):
+    passing = (RateLimited, RelayFailing, Unauthorized, ClockSkew)
+    if not isinstance(error, RelayRefused) or isinstance(error, passing):  # among them a clock that can be set
         return False
     return 400 <= error.status < 500 and error.status not in (403, 404, 405, 408)
 

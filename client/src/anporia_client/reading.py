@@ -171,7 +171,7 @@ class Reading(Publishing):
 
     def get_event(self, event_id: str) -> Steps[dict[str, Any]]:
         """Give one event by its id. Raises `RelayRefused`, with code `event_revoked` when it was taken back."""
-        wanted = requests.in_path(event_id)
+        wanted = requests.an_id(event_id)
 
         def one(at: int) -> Steps[dict[str, Any]]:
             response = yield from self.ask(at, requests.view(f"/events/{wanted}"))
@@ -202,11 +202,11 @@ class Reading(Publishing):
 
     def get_agent(self, agent_id: str) -> Steps[dict[str, Any]]:
         """Give what the relay knows of one agent."""
-        return (yield from self.view(f"/agents/{requests.in_path(agent_id)}"))
+        return (yield from self.view(f"/agents/{requests.an_id(agent_id)}"))
 
     def get_trust(self, agent_id: str) -> Steps[dict[str, Any]]:
         """Give how far an agent is trusted, by the relay's reckoning, and the votes that count."""
-        return (yield from self.view(f"/trust/{requests.in_path(agent_id)}"))
+        return (yield from self.view(f"/trust/{requests.an_id(agent_id)}"))
 
     def get_home(self, *, limit: int | None = None) -> Steps[dict[str, Any]]:
         """Give what is new for this agent: mentions, open tasks, beacons and more (protocol section 29)."""

@@ -8,7 +8,7 @@ from anporia_wire import Event, Filter, is_id
 
 from .transport import Request
 
-__all__ = ["batch", "count", "in_path", "info", "publish", "query", "stream", "view"]
+__all__ = ["an_id", "batch", "count", "info", "publish", "query", "stream", "view"]
 
 
 _ONE_EVENT_BYTES = 4 * 1024 * 1024  # the largest event, with each byte escaped as \uXXXX, and room
@@ -58,8 +58,8 @@ def stream(filter_: Filter, last_event_id: str | None) -> Request:
     return Request("GET", "/stream", _conditions(filter_), headers)
 
 
-def in_path(id_: str) -> str:
-    """Make a caller's id fit for a path. Raises `ValueError` unless it is 64 characters of hex."""
+def an_id(id_: str) -> str:
+    """Give a caller's id in lower case. Raises `ValueError` unless it is 64 characters of hex."""
     lower = id_.lower()
     if not is_id(lower):
         raise ValueError(f"an id is 64 hex characters, got {len(id_)} characters")

@@ -7,16 +7,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from anporia_wire import AnporiaError
-
 from .address import Address
-from .errors import KeychainError
+from .errors import KeychainError, SettingsError
 
 __all__ = [
     "DEFAULT_RELAY",
     "DEFAULT_USER",
     "Credentials",
-    "SettingsError",
     "credentials",
     "keychain_service",
     "relay_url",
@@ -38,12 +35,6 @@ _COMMAND_S = 30.0  # time for somebody to touch a key or unlock a store; a clien
 _POSIX = os.name == "posix"  # elsewhere modes say nothing, and programs get their arguments as one text
 
 _warned: set[str] = set()  # keychain services whose failure this process has told about
-
-
-class SettingsError(AnporiaError):
-    """A setting in the environment cannot be used; the text names the variable, never a secret."""
-
-    code = "settings"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from anporia_wire import kinds
 
 from .publishing import Ack, Tags
 from .reading import Reading, each
+from .requests import an_id
 from .steps import Steps
 
 __all__ = ["Speaking", "body"]
@@ -42,7 +43,8 @@ class Speaking(Reading):
         lang: str | None = None,
     ) -> Steps[Ack]:
         """Answer an event (kind 2). `root_id`: where the thread began; `parent_id`: the event that is answered."""
-        tags: list[Sequence[str]] = [("e", root_id, "root"), ("e", parent_id, "reply"), ("p", parent_agent_id)]
+        root, parent, author = an_id(root_id), an_id(parent_id), an_id(parent_agent_id)
+        tags: list[Sequence[str]] = [("e", root, "root"), ("e", parent, "reply"), ("p", author)]
         tags += [("t", topic) for topic in (each(topics))]
         return (yield from self.publish(kinds.REPLY, content, tags + ([("lang", lang)] if lang else [])))
 
@@ -103,7 +105,7 @@ class Speaking(Reading):
         """
         return (
             yield from self.publish(
-                kinds.TRUST_VOTE, body({"score": score, "reason": reason}), [("p", target_agent_id)]
+                kinds.TRUST_VOTE, body({"score": score, "reason": reason}), [("p", an_id(target_agent_id))]
             )
         )
 
@@ -140,15 +142,15 @@ class Speaking(Reading):
         `category`: spam, disinfo, harassment, injection, impersonation or other.
         """
         content = body({"category": category, "reason": reason})
-        return (yield from self.publish(kinds.FLAG, content, [("e", event_id), ("p", author)]))
+        return (yield from self.publish(kinds.FLAG, content, [("e", an_id(event_id)), ("p", an_id(author))]))
 
     def subscribe(self, agent_id: str, *, reason: str = "") -> Steps[Ack]:
         """Follow an agent (kind 8), publicly; revoke that event to unfollow."""
-        return (yield from self.publish(kinds.SUBSCRIBE, body({"reason": reason}), [("p", agent_id)]))
+        return (yield from self.publish(kinds.SUBSCRIBE, body({"reason": reason}), [("p", an_id(agent_id))]))
 
     def revoke(self, event_id: str, *, reason: str = "") -> Steps[Ack]:
         """Take back an event of one's own (kind 9): relays show it no longer; who has it, has it."""
-        return (yield from self.publish(kinds.REVOKE, body({"reason": reason}), [("e", event_id)]))
+        return (yield from self.publish(kinds.REVOKE, body({"reason": reason}), [("e", an_id(event_id))]))
 
     def has_recent_event(self, kind: int, within_sec: int = 86400) -> Steps[bool]:
         """Say whether this agent published an event of a kind in the last `within_sec` seconds."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from anporia_wire import kinds
 
-from . import requests
 from .publishing import Ack, Tags
+from .requests import an_id
 from .speaking import Speaking, body
 from .steps import Steps
 
@@ -19,6 +19,13 @@ __all__ = ["Tasks"]
 
 _VERDICTS = ("passed", "failed", "disputed")
 _DISPOSITIONS = ("release", "refund")
+_STEPS = {
+    "accepts": kinds.TASK_ACCEPT,
+    "results": kinds.TASK_RESULT,
+    "verifies": kinds.TASK_VERIFY,
+    "payments": kinds.TASK_PAYMENT,
+    "cancels": kinds.TASK_CANCEL,
+}
 _METHODS = ("lightning_bolt11", "eth_tx", "btc_tx", "mocked", "anp2_credit")
 
 
@@ -56,7 +63,7 @@ class Tasks(Speaking):
     ) -> Steps[Ack]:
         """Take a task (kind 51). `eta_unix`: when it will be done; `price_quote`: `{"currency", "amount"}`."""
         content = {"eta_unix": eta_unix, "price_quote": price_quote, "terms_hash": terms_hash}
-        tags = [*_of(task_id, "accept"), ("t", capability), ("p", requester_agent_id)]
+        tags = [*_of(task_id, "accept"), ("t", capability), ("p", an_id(requester_agent_id))]
         return (yield from self.publish(kinds.TASK_ACCEPT, body(content), tags))
 
     def submit_result(
@@ -139,26 +146,49 @@ class Tasks(Speaking):
         return (yield from self.publish(kinds.TASK_CANCEL, body({"task_id": task_id, "reason": reason}), tags))
 
     def get_task(self, task_id: str) -> Steps[dict[str, Any]]:
-        """Give a task's `status`, what came of it, and its thread; the status is the relay's word."""
-        return (yield from self.view(f"/task/{requests.in_path(task_id)}"))
+        """Give a task's `status`, what came of it, and its thread; the status is the relay's word.
+
+        `request`, `accepts`, `results`, `verifies`, `payments` and `cancels` are verified, of their kinds and of
+        this task; what is not is left out.
+        """
+        task = an_id(task_id)
+        found = yield from self.view(f"/task/{task}")
+        request: Any = found.get("request")
+        held = {name: _thread(found.get(name), kind, task) for name, kind in _STEPS.items()}
+        asked = request if _is_event(request, kinds.TASK_REQUEST) else {}
+        winner = found.get("winning_accept_id")
+        known = isinstance(winner, str) and any(one["id"] == winner for one in held["accepts"])
+        true = {"request": asked if asked.get("id") == task else None, "winning_accept_id": winner if known else None}
+        return {**found, **held, **true}
 
     def get_credit(self, agent_id: str | None = None) -> Steps[dict[str, Any]]:
         """Give an agent's `balance`, `locked`, `available` and `verified_provider_tasks`; one's own by default."""
-        return (yield from self.view(f"/agents/{requests.in_path(agent_id or self.agent_id)}/credit"))
+        return (yield from self.view(f"/agents/{an_id(agent_id or self.agent_id)}/credit"))
+
+
+def _is_event(item: Any, kind: int) -> bool:
+    # what has a signature was verified with the whole answer; what has none is anybody's word
+    return isinstance(item, dict) and "sig" in item and item.get("kind") == kind
+
+
+def _thread(listed: Any, kind: int, task: str) -> list[dict[str, Any]]:
+    found = [item for item in listed if _is_event(item, kind)] if isinstance(listed, list) else []
+    return [item for item in found if any(tag[:2] == ["e", task] for tag in item["tags"])]
 
 
 def _of(task_id: str, step: str) -> list[Sequence[str]]:
-    return [("e", task_id, "root"), ("e", task_id, step)]
+    task = an_id(task_id)
+    return [("e", task, "root"), ("e", task, step)]
 
 
 def _links(event_id: str | None, role: str, capability: str | None, agent_id: str | None) -> list[Sequence[str]]:
     links: list[Sequence[str]] = []
     if event_id:
-        links.append(("e", event_id, role))
+        links.append(("e", an_id(event_id), role))
     if capability:
         links.append(("t", capability))
     if agent_id:
-        links.append(("p", agent_id))
+        links.append(("p", an_id(agent_id)))
     return links
 
 

@@ -73,6 +73,8 @@ def program(*args: str, stdin: bytes = b"", **env: str) -> Ran:
 
 
 @pytest.fixture
-def other_key(tmp_path: Path) -> list[str]:
+def other_key(tmp_path: Path, run: Run) -> list[str]:
     """Options that make the command another agent."""
-    return ["--key", str(tmp_path / "other.key")]
+    options = ["--key", str(tmp_path / "other.key")]
+    assert run("whoami", *options).code == 0
+    return options

@@ -123,26 +123,34 @@ def test_every_command_for_people_and_for_programs(
 
 def _market(both: Both, provider: list[str], tmp_path: Path) -> None:
     third = ["--key", str(tmp_path / "third.key")]
+    both.json("whoami", *third)
     task = both("task", "request", "x.y", "do it", "--reward", "5", "--deadline", "1d").json["task_id"]
     both.run("whoami", *third)
     assert both.text("task", "submit", task, "done", *provider, code=1).err.startswith("anporia: this task is not")
     assert both.text("task", "verify", task, "passed", *third, code=1).err.startswith("anporia: nothing was handed in")
-    accept = both("task", "accept", task, "--eta", "2h", *provider).json["event"]
+    own = both.text("task", "accept", task, code=1)  # it would be closed to everybody else
+    assert own.err.startswith("anporia: this request is your own")
+    unpaid = both.text("task", "release", task, code=1)
+    assert unpaid.err.startswith("anporia: nothing was handed in yet")
+    # `both` does it twice, and the second time makes no sense
+    accept = both("task", "accept", task, "--eta", "2h", "--force", *provider).json["event"]
     assert json.loads(accept["content"])["price_quote"] == {"currency": "credit", "amount": 5}
-    result = both("task", "submit", task, '{"x": 1}', *provider).json["event"]
+    result = both("task", "submit", task, '{"x": 1}', "--force", *provider).json["event"]
     assert json.loads(result["content"])["output"] == {"x": 1}
     verdict = both("task", "verify", task, "passed", "--reason", "good", *third).json["event"]
     handed_in = [one["id"] for one in both("task", "show", task).json["results"]]
     assert result["id"] in handed_in and ["e", handed_in[-1], "result"] in verdict["tags"]
     assert json.loads(verdict["content"])["score"] == 1.0
-    payment = both("task", "release", task).json["event"]
+    assert both.text("task", "release", task, *provider, code=1).err.startswith("anporia: only who requested")
+    payment = both("task", "release", task, "--force").json["event"]
     assert ["e", verdict["id"], "verify"] in payment["tags"]
     shown = both("task", "show", task).json
     assert shown["status"] == "paid" and shown["consensus"]["verdict"] == "passed"
     assert (
         both.text("task", "cancel", task, *provider, code=1).err == "anporia: only who requested a task can cancel it\n"
     )
-    assert both("task", "cancel", task, "--reason", "late").json["accepted"]
+    assert both.text("task", "cancel", task, code=1).err.startswith("anporia: somebody has accepted it")
+    assert both("task", "cancel", task, "--reason", "late", "--force").json["accepted"]
 
 
 def _outbox(both: Both, relay: RunningRelay, box: list[str]) -> None:

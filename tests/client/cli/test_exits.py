@@ -121,6 +121,9 @@ def test_six(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = tmp_path / "bad.key"
     bad.write_text("no key")
     failed(run("whoami", "--json", "--key", str(bad)), 6, "invalid_key")
+    # a slip of the pen in a path must not speak as somebody new
+    failed(run("post", "hi", "--json", "--key", str(bad.parent / "no-such.key")), 6, "no_key")
+    assert not (bad.parent / "no-such.key").exists()
     monkeypatch.setenv("ANPORIA_PRIVATE_KEY", "5e" * 3)
     said = run("post", "hi", "--json")
     failed(said, 6, "invalid_key")

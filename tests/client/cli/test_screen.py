@@ -30,6 +30,7 @@ def assert_clean(text: str) -> None:
 def test_strangers_words_are_made_visible(run: Run, tmp_path: Path) -> None:
     # NUL cannot stand on a command line; standard input takes everything
     key = ["--key", str(tmp_path / "hostile.key")]
+    assert run("whoami", *key).code == 0
     post = run("post", "-", "--topic", "hostile", "--json", *key, stdin=HOSTILE).json["id"]
     name = HOSTILE.replace("\x00", "")
     assert run("profile", "--name", name, "--description", name, *key).code == 0

@@ -284,7 +284,7 @@ def test_an_outbox_loses_nothing_and_keeps_the_order(
         for model in models:
             assert model.stored == [id_ for id_ in ids if id_ not in refused], "lost, twice or out of order"
         left = outbox.undelivered()
-        assert {(one.event.id, one.relay) for one in left} == {(id_, url) for id_ in refused for url in URLS[:relays]}
+        assert {(one.id, one.relay) for one in left} == {(id_, url) for id_ in refused for url in URLS[:relays]}
         assert all(one.code == "bad_shape" for one in left)
     finally:
         outbox.close()
@@ -373,7 +373,7 @@ def test_cuts_at_any_byte_lose_and_repeat_nothing(numbers: list[int], random: An
         end = random.randrange(len(rest) + 1) if cuts < 100 else len(rest)
         while rest[:end]:
             size = random.randrange(1, 400)
-            got += [event["id"] for _, event in follower.feed(rest[: min(size, end)])]
+            got += [event["id"] for _, event in follower.feed(rest[: min(size, end)]) if event]
             rest, end = rest[min(size, end) :], end - min(size, end)
         if len(got) == len(events):
             break

@@ -83,8 +83,9 @@ def exit_code(error: AnporiaError) -> int:
             return _of_several(error.results)
         case errors.IdentityError() | InvalidKey():
             return KEY
-    # settings.py is not imported here: it brings httpx along
-    return AUTHORIZATION if error.code == "settings" else FAILED
+        case errors.SettingsError():
+            return AUTHORIZATION
+    return FAILED
 
 
 def sentence(error: AnporiaError) -> str:

@@ -37,11 +37,13 @@ def join(
     Example:
       anporia join --name ada --capability translate.ja_en --language en
     """
-    found = session.keypair(options)
+    found = session.keypair(options, create=True)
     with session.agent(options, found.keypair) as agent:
         about = description or f"Agent: {name}"
         said = agent.ensure_profile(name=name, description=about, model_family=model_family, languages=languages)
-        offers = [{"name": one, "version": "1.0", "description": f"{one}, offered by {name}"} for one in capabilities]
+        from ..agent import offer
+
+        offers = [offer(one, name) for one in capabilities]
         offered = agent.ensure_capability(offers) if offers else None
         relays = [relay.url for relay in agent.core.relays]
     key = str(found.path) if found.path else found.source
@@ -80,7 +82,7 @@ def whoami(options: Options) -> None:
         header = keyfile.header(place.path)
         agent_id, form = header.agent_id, header.form
     else:
-        made = session.keypair(options)
+        made = session.keypair(options, create=True)
         agent_id, created, form = made.agent_id, made.created, keyfile.header(place.path).form
     path = str(place.path) if place.path else None
     if options.json:
@@ -103,7 +105,7 @@ def profile(options: Options, name: str, description: str, languages: tuple[str,
     Example:
       anporia profile --name ada --description "translates Japanese" --language ja
     """
-    with session.writer(options) as agent:
+    with session.agent(options, session.keypair(options, create=True).keypair) as agent:
         said = agent.ensure_profile(name=name, description=description, model_family=model_family, languages=languages)
         agent_id = agent.agent_id
     if options.json:

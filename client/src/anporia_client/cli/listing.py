@@ -140,14 +140,18 @@ def stats(options: Options) -> None:
     """
     with session.reader(options) as reader:
         found = reader.get_stats()
-        url = reader.relay_url
+        # of several the first that answers counts, and does not say which it is
+        url = reader.relay_url if len(reader.core.relays) == 1 else None
     if options.json:
         screen.emit(found)
         return
     by_kind = found.get("by_kind")
     screen.facts([("relay", url), *((key, value) for key, value in found.items() if key != "by_kind")])
     if isinstance(by_kind, dict):
-        rows = [(shown_kind(int(kind) if kind.isdecimal() else kind), count) for kind, count in by_kind.items()]
+        rows = [
+            (shown_kind(int(kind) if kind.isdecimal() and len(kind) < 17 else kind), count)
+            for kind, count in by_kind.items()
+        ]
         screen.table(("kind", ">events"), _single(rows), wide="", none="no events")
 
 

@@ -42,7 +42,7 @@ def show(options: Options) -> None:
     if options.json:
         screen.emit([_as_json(one) for one in found])
         return
-    rows = [(f"{one.event.id}\n  {shown_kind(one.event.kind)} for {screen.shown(one.relay)}", one.code or "waits")
+    rows = [(f"{one.id}\n  {_kind(one)} for {screen.shown(one.relay)}", one.code or "waits")
             for one in found]  # fmt: skip
     screen.table(("event", "state"), rows, wide="state", none="the outbox is empty")
 
@@ -119,4 +119,14 @@ def _opened(options: Options) -> Outbox:
 
 
 def _as_json(one: Undelivered) -> dict[str, Any]:
-    return {"event": one.event.to_dict(), "relay": one.relay, "code": one.code, "detail": one.detail}
+    return {
+        "id": one.id,
+        "event": one.event.to_dict() if one.event else None,
+        "relay": one.relay,
+        "code": one.code,
+        "detail": one.detail,
+    }
+
+
+def _kind(one: Undelivered) -> str:
+    return shown_kind(one.event.kind) if one.event else "event"

@@ -17,7 +17,7 @@ from anporia_wire import Event, Keypair, kinds
 
 from .. import answers, settings
 from ..address import Address
-from ..errors import NotARelay, RelayError
+from ..errors import NotARelay, RelayError, SettingsError
 from ..providers import blocking
 from ..transport import Request, Response, Transport
 from . import failures
@@ -39,7 +39,7 @@ def relay(options: Options, url: str, keypair: Keypair | None) -> Iterator[Findi
         found = settings.credentials(url, given=len(options.relay) == 1)
         auth = (found.user, found.password) if found else None
         transport: Transport = blocking(url, auth)
-    except settings.SettingsError as exc:
+    except SettingsError as exc:
         yield Finding("password", "fail", str(exc), "Correct that variable, or unset it")
         return
     except RelayError as exc:  # the address itself is not shown: it may hold a password

@@ -99,7 +99,7 @@ def search(options: Options, /, words: tuple[str, ...], limit: int, **conditions
     \b
     Examples:
       anporia search sakura tokyo
-      anporia search -- '"green tea"' -black --order time
+      anporia search --order time -- '"green tea"' -black
     """
     with session.reader(options) as agent:
         _show(options, agent.search(" ".join(words), limit=limit, **conditions))
@@ -160,11 +160,7 @@ def event(options: Options, event_id: str) -> None:
 
 def one_line(found: dict[str, Any]) -> str:
     """Give an event on one line, cut to the width there is."""
-    from rich.text import Text
-
-    text = Text(f"{screen.when(found['created_at'])} {_said(found)}")
-    text.truncate(screen.width(), overflow="ellipsis")
-    return text.plain
+    return screen.fitted(f"{screen.when(found['created_at'])} {_said(found)}")
 
 
 def summary(found: dict[str, Any]) -> str:
@@ -199,8 +195,15 @@ def _show(options: Options, found: list[dict[str, Any]]) -> None:
 
 def _table(found: Iterable[dict[str, Any]], *, head: bool = True) -> None:
     # two lines each: an id alone takes 64 columns of 80, and one needs it whole to answer
-    rows = [(f"{one['id']}\n  {_said(one)}", screen.when(one["created_at"])) for one in found]
-    screen.table(("event", "when") if head else ("", ""), rows, wide="event" if head else "", none="no events")
+    none = True
+    for one in found:
+        if none and head:
+            screen.folded(f"{'event':<64}  when")
+        none = False
+        screen.folded(f"{one['id']}  {screen.when(one['created_at'])}")
+        screen.line(screen.fitted(f"  {_said(one)}"))
+    if none:
+        screen.line("no events")
 
 
 def _said(found: dict[str, Any]) -> str:

@@ -26,6 +26,8 @@ __all__ = [
     "emit",
     "emit_line",
     "facts",
+    "fitted",
+    "folded",
     "line",
     "note",
     "progress",
@@ -137,6 +139,21 @@ def facts(pairs: Iterable[tuple[str, object]], title: str | None = None) -> None
     if title:
         line(title)
     _print(out)
+
+
+def fitted(text: str) -> str:
+    """Cut a line, which must be fit for a terminal already, to the width there is."""
+    from rich.text import Text
+
+    line_ = Text(text)
+    line_.truncate(width(), overflow="ellipsis")
+    return line_.plain
+
+
+def folded(text: str) -> None:
+    """Print a line of our own words and ids; where it does not fit it goes on below."""
+    for at in range(0, max(1, len(text)), width()):
+        line(text[at : at + width()].rstrip())
 
 
 def block(text: str, indent: str = "  ") -> None:

@@ -66,9 +66,15 @@ def passphrase_for(path: Path | None) -> str | None:
     return str(click.prompt(f"Passphrase of {path}", hide_input=True, err=True))
 
 
-def keypair(options: Options) -> identity.Identity:
-    """Find the key that counts, made on first use; a locked one is opened."""
+def keypair(options: Options, *, create: bool = False) -> identity.Identity:
+    """Find the key that counts, made on first use; a locked one is opened.
+
+    A file that was named by `--key` is made only with `create`: a slip of the pen must not speak as somebody new.
+    """
     found = place(options)
+    if options.key and not create and found.path is not None and not os.path.lexists(found.path):
+        text = f'there is no key file {found.path}. "anporia whoami --key {options.key}" makes one'
+        raise CommandFailed(text, code="no_key", status=KEY)
     given = identity.resolve(environment(options), passphrase=passphrase_for(found.path))
     return replace(given, source=found.source)
 

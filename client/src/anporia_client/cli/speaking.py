@@ -130,7 +130,7 @@ def send(options: Options, file: IO[bytes]) -> None:
     \b
     Example:
       anporia post "hello" --json > said.json
-      jq -c .error.event said.json | anporia send -
+      jq -c '.error.event // .event' said.json | anporia send -
     """
     lines = [text for text in file.read().splitlines() if text.strip()]
     events = [Event.parse(text) for text in lines]
@@ -151,12 +151,14 @@ def send(options: Options, file: IO[bytes]) -> None:
 def published(options: Options, ack: dict[str, Any]) -> None:
     """Show what became of an event."""
     if ack.get("queued"):
-        screen.note(f"the relay cannot be reached; the event waits in the outbox ({ack.get('code')})")
+        screen.note(f"the event waits in the outbox: {ack.get('detail')}")
     if options.json:
         screen.emit(ack)
         return
     kind = shown_kind(ack["event"]["kind"])
     screen.line(f"{kind} {ack['id']}")
+    if not ack.get("relays"):
+        screen.line(f"  at {session.relay_urls(options)[0]}")
     for url, said in ack.get("relays", {}).items():
         outcome = "taken" if said["accepted"] else f"{said.get('code')}: {said.get('detail')}"
         screen.line(screen.shown(f"  {url}  {outcome}")[: screen.width()])

@@ -24,6 +24,9 @@ _SCORES = {"passed": 1.0, "failed": 0.0, "disputed": 0.5}
 _USUAL_ETA_S = 3_600
 
 
+_forced = click.option("--force", is_flag=True, help="publish it even where it makes no sense")
+
+
 @click.group(cls=Group)
 def task() -> None:
     """Request work, accept it, hand it in, judge it, pay for it.
@@ -77,8 +80,9 @@ def request(
 @click.argument("task_id", type=ID)
 @click.option("--eta", type=UNTIL, help="when it will be done: Unix seconds, a date, or 2h  [default: 1h]")
 @click.option("--price", help="what you take for it  [default: the reward]")
+@_forced
 @pass_options
-def accept(options: Options, task_id: str, eta: int | None, price: str | None) -> None:
+def accept(options: Options, task_id: str, eta: int | None, price: str | None, force: bool) -> None:
     """Take a task. Requester, capability and terms are looked up; the earliest accept counts.
 
     \b
@@ -87,8 +91,10 @@ def accept(options: Options, task_id: str, eta: int | None, price: str | None) -
     """
     with session.writer(options) as agent:
         found, body = _request(agent, task_id)
+        if found["request"]["agent_id"] == agent.agent_id:
+            _unless(force, "this request is your own: accepted by yourself, it is closed to everybody else", "own_task")
         if found["winning_accept_id"]:
-            screen.note("another accept came before; the earliest counts")
+            _unless(force, "another accept came before, and the earliest counts", "already_accepted")
         reward = _reward(body)
         ack = agent.accept_task(
             task_id=task_id,
@@ -110,8 +116,9 @@ def accept(options: Options, task_id: str, eta: int | None, price: str | None) -
 @click.argument("output")
 @click.option("--format", "format_", default="", help="of the output  [default: json or text, as it is]")
 @click.option("--runtime-ms", type=click.IntRange(0), help="how long it took  [default: since you accepted]")
+@_forced
 @pass_options
-def submit(options: Options, task_id: str, output: str, format_: str, runtime_ms: int | None) -> None:
+def submit(options: Options, task_id: str, output: str, format_: str, runtime_ms: int | None, force: bool) -> None:
     """Hand in the work. OUTPUT: JSON or a text; - reads standard input.
 
     \b
@@ -130,6 +137,8 @@ def submit(options: Options, task_id: str, output: str, format_: str, runtime_ms
                 "another agent accepted it before you" if mine else f'accept it first: "anporia task accept {task_id}"'
             )
             raise CommandFailed(f"this task is not yours to do: {why}", code="not_accepted")
+        if any(one["agent_id"] == agent.agent_id for one in found["results"]):
+            _unless(force, "you have handed in a result already", "already_submitted")
         elapsed = max(0, int((time.time() - counts[0]["created_at"]) * 1_000))
         ack = agent.submit_result(
             task_id=task_id,
@@ -191,9 +200,17 @@ def verify(
 @click.option("--proof-url", default="", help="where the payment can be seen")
 @click.option("--method", type=click.Choice(_METHODS), help="how  [default: as the request says]")
 @click.option("--amount", help="how much  [default: the reward]")
+@_forced
 @pass_options
 def release(
-    options: Options, task_id: str, refund: bool, tx_hash: str, proof_url: str, method: str | None, amount: str | None
+    options: Options,
+    task_id: str,
+    refund: bool,
+    tx_hash: str,
+    proof_url: str,
+    method: str | None,
+    amount: str | None,
+    force: bool,
 ) -> None:
     """Record that a task was paid, or paid back. It moves nothing by itself.
 
@@ -204,6 +221,12 @@ def release(
     with session.writer(options) as agent:
         found, body = _request(agent, task_id)
         reward, results, verdicts = _reward(body), found["results"], found["verifies"]
+        if found["request"]["agent_id"] != agent.agent_id:
+            _unless(force, "only who requested a task pays for it", "not_yours")
+        if not results:
+            _unless(force, "nothing was handed in yet", "no_result")
+        if found["payments"]:
+            _unless(force, "a payment is recorded already", "already_paid")
         named = reward.get("payment_method")
         ack = agent.release_payment(
             task_id=task_id,
@@ -223,8 +246,9 @@ def release(
 @task.command(cls=Command)
 @click.argument("task_id", type=ID)
 @click.option("--reason", default="", help="why")
+@_forced
 @pass_options
-def cancel(options: Options, task_id: str, reason: str) -> None:
+def cancel(options: Options, task_id: str, reason: str, force: bool) -> None:
     """Take back a request of your own that nobody has accepted.
 
     \b
@@ -235,6 +259,8 @@ def cancel(options: Options, task_id: str, reason: str) -> None:
         found, body = _request(agent, task_id)
         if found["request"]["agent_id"] != agent.agent_id:
             raise CommandFailed("only who requested a task can cancel it", code="not_yours")
+        if found["winning_accept_id"]:
+            _unless(force, "somebody has accepted it", "already_accepted")
         published(options, agent.cancel_task(task_id=task_id, reason=reason, capability=_capability(body)))
 
 
@@ -272,6 +298,12 @@ def show(options: Options, task_id: str) -> None:
             ("verdict", f"{consensus['verdict']} by {consensus['verifier_count']}" if consensus else None),
         ]
     )
+
+
+def _unless(force: bool, why: str, code: str) -> None:
+    """Refuse what is signed for good and most likely a slip, unless that was insisted on."""
+    if not force:
+        raise CommandFailed(f"{why}. --force publishes it all the same", code=code)
 
 
 def _request(agent: Agent, task_id: str) -> tuple[dict[str, Any], dict[str, Any]]:

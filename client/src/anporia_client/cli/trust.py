@@ -34,8 +34,12 @@ def show(options: Options, agent_id: str) -> None:
     names = {"agent_id": "agent", "weighted_score": "score", "score_in": "sum of votes", "voter_count": "voters"}
     screen.facts([(name, _rounded(found.get(key))) for key, name in names.items()])
     votes = [vote for vote in found.get("votes") or () if isinstance(vote, dict)]
-    rows = [(vote.get("voter"), _rounded(vote.get("score")), screen.when(vote.get("created_at"))) for vote in votes]
-    screen.table(("voter", ">vote", "when"), _fitting(rows), wide="voter", none="nobody has voted")
+    for one in votes:  # an id has 64 characters of 80
+        at, score = screen.when(one.get("created_at"))[:11], _rounded(one.get("score"))
+        number = f"{score:+g}" if isinstance(score, int | float) else score
+        screen.folded(screen.shown(f"{at} {number} {one.get('voter')}"))
+    if not votes:
+        screen.line("nobody has voted")
 
 
 @trust.command(cls=Command, context_settings={"ignore_unknown_options": True})  # -1 is a score here
@@ -64,8 +68,3 @@ def vote(options: Options, agent_id: str, score: float, reason: str, yes: bool) 
 
 def _rounded(value: object) -> object:
     return round(value, 4) if isinstance(value, float) else value
-
-
-def _fitting(rows: list[tuple[object, object, str]]) -> list[tuple[object, object, str]]:
-    # an id has 64 characters: with score and time on its line, the time gives way
-    return [(voter, vote, at.partition(" ")[0]) for voter, vote, at in rows]

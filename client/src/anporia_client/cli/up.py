@@ -98,7 +98,7 @@ def _said(options: Options, about: dict[str, Any]) -> None:
     called = found if found and not shutil.which(server) else server
     export = f"export ANPORIA_RELAY_URL={url}"
     claude = f"claude mcp add anporia --scope user -e ANPORIA_RELAY_URL={url} -- {called}"
-    hint = None if found else "anporia-mcp-server is not installed here; it is the package ./mcp_server of a checkout"
+    hint = None if found else "anporia-mcp-server is not installed here yet: the line works once it is"
     if options.json:
         screen.emit_line({**about, "export": export, "claude": claude, "note": hint})
         return
