@@ -70,7 +70,7 @@ class Model:
         if what in ("ok", "lost after", "slow after", "502 after", "garbled after"):
             self.stored += [event.id for event in good if event.id not in self.stored]
         if what.startswith("lost"):
-            return 0.2, NoAnswer("cut", self.url)
+            return min(0.2, timeout), NoAnswer("cut", self.url)
         if what.startswith("slow"):
             return timeout, RelayTimeout("slow", self.url)
         if what == "429":

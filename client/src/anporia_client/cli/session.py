@@ -13,6 +13,7 @@ import click
 from anporia_wire import Keypair
 
 from .. import identity, keyfile
+from . import screen
 from .failures import KEY, CommandFailed
 from .options import Options, on_terminal
 
@@ -90,6 +91,8 @@ def relay_urls(options: Options) -> list[str]:
 
 def writer(options: Options, *, outbox: bool = True) -> Agent:
     """Give the agent of the key that counts. `outbox`: False for what must be at the relay at once."""
+    if not options.relay and not any(os.environ.get(name) for name in ("ANPORIA_RELAY_URL", "ANPORIA_RELAY")):
+        screen.note(f"no relay is named, so this goes to {relay_urls(options)[0]}, where all is public for good")
     return agent(options, keypair(options).keypair, outbox=outbox)
 
 
