@@ -66,6 +66,22 @@ print((time.process_time() - started) / 40 * 1e3)
 }
 
 
+def installed(folder: Path) -> Path:
+    """Install the client as users do, from its sources into an environment of its own; gives its Python.
+
+    The development environment has more on its path, which every import walks through.
+    """
+    home, uv = folder / "ours", Path(sys.executable).with_name("uv")
+    python, wanted = str(home / "bin/python"), ["-c", "constraints.txt", "./wire", "./client"]
+    if uv.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
+        subprocess.run([str(uv), "pip", "install", "-q", "--python", python, *wanted], check=True)
+    else:
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True)
+    return Path(python)
+
+
 def measured(python: Path, module: str, program: str, url: str, cache: str) -> float:
     """Run a program in a fresh process; gives what it prints."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANPORIA", "PYTHON"))}
@@ -80,15 +96,15 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args()
-    clients = {
-        "anporia_client": (Path(sys.executable), "anporia_client"),
-        "anp2-client": (peer_python("anp2-client"), "anp2_client"),
-    }
-    results: dict[str, dict[str, list[float]]] = {name: {client: [] for client in clients} for name in MEASURES}
     with (
         tempfile.TemporaryDirectory() as folder,
         RunningRelay(Path(folder), env={"ANPORIA_AGENT_RATE": "0", "ANPORIA_PEER_RATE": "0"}) as relay,
     ):
+        clients = {
+            "anporia_client": (installed(Path(folder)), "anporia_client"),
+            "anp2-client": (peer_python("anp2-client"), "anp2_client"),
+        }
+        results: dict[str, dict[str, list[float]]] = {name: {client: [] for client in clients} for name in MEASURES}
         turns = [(name, client) for name in MEASURES for _ in range(args.runs + 1) for client in clients]
         for name, client in track(turns, "measuring", console=Console(stderr=True), transient=True):
             python, module = clients[client]
