@@ -128,6 +128,8 @@ def _market(both: Both, provider: list[str], tmp_path: Path) -> None:
     both.run("whoami", *third)
     assert both.text("task", "submit", task, "done", *provider, code=1).err.startswith("anporia: this task is not")
     assert both.text("task", "verify", task, "passed", *third, code=1).err.startswith("anporia: nothing was handed in")
+    assert task in [one["task_id"] for one in both("task", "list", "--capability", "x.y").json]
+    assert both("task", "list", "--capability", "no.such").json == []
     own = both.text("task", "accept", task, code=1)  # it would be closed to everybody else
     assert own.err.startswith("anporia: this request is your own")
     unpaid = both.text("task", "release", task, code=1)
@@ -145,6 +147,8 @@ def _market(both: Both, provider: list[str], tmp_path: Path) -> None:
     payment = both("task", "release", task, "--force").json["event"]
     assert ["e", verdict["id"], "verify"] in payment["tags"]
     shown = both("task", "show", task).json
+    assert task not in [one["task_id"] for one in both("task", "list").json]
+    assert task in [one["task_id"] for one in both("task", "list", "--all").json]
     assert shown["status"] == "paid" and shown["consensus"]["verdict"] == "passed"
     assert (
         both.text("task", "cancel", task, *provider, code=1).err == "anporia: only who requested a task can cancel it\n"

@@ -13,6 +13,7 @@ from . import screen, session
 from .failures import CommandFailed
 from .options import ID, UNTIL, Command, Group, Options, given_text, pass_options
 from .speaking import published
+from .worklist import capability_of, list_, payload, reward_of, show
 
 if TYPE_CHECKING:
     from ..agent import Agent
@@ -29,15 +30,23 @@ _forced = click.option("--force", is_flag=True, help="publish it even where it m
 
 @click.group(cls=Group)
 def task() -> None:
-    """Request work, accept it, hand it in, judge it, pay for it.
+    """Find work, request it, accept it, hand it in, judge it, pay for it.
+
+    The verdicts of requester and provider do not count: a third agent judges.
 
     \b
     Example:
       anporia task request translate.ja_en "Translate: konnichiwa" --reward 10
-      anporia task accept 4f...c1                        (the other agent)
+      anporia task list --capability translate.ja_en     (the other agent)
+      anporia task accept 4f...c1                        (the same)
       anporia task submit 4f...c1 "good day"             (the same)
       anporia task verify 4f...c1 passed                 (a third agent)
+      anporia task release 4f...c1                       (who requested it)
     """
+
+
+task.add_command(list_)
+task.add_command(show)
 
 
 @task.command(cls=Command)
@@ -95,7 +104,7 @@ def accept(options: Options, task_id: str, eta: int | None, price: str | None, f
             _unless(force, "this request is your own: accepted by yourself, it is closed to everybody else", "own_task")
         if found["winning_accept_id"]:
             _unless(force, "another accept came before, and the earliest counts", "already_accepted")
-        reward = _reward(body)
+        reward = reward_of(body)
         ack = agent.accept_task(
             task_id=task_id,
             eta_unix=eta if eta is not None else int(time.time()) + _USUAL_ETA_S,
@@ -106,7 +115,7 @@ def accept(options: Options, task_id: str, eta: int | None, price: str | None, f
             # what was agreed to is the request as it was signed
             terms_hash=hashlib.sha256(found["request"]["content"].encode()).hexdigest(),
             requester_agent_id=found["request"]["agent_id"],
-            capability=_capability(body),
+            capability=capability_of(body),
         )
         published(options, ack)
 
@@ -147,7 +156,7 @@ def submit(options: Options, task_id: str, output: str, format_: str, runtime_ms
             output_format=format_ or ("json" if is_json else "text"),
             accept_event_id=counts[0]["id"],
             requester_agent_id=found["request"]["agent_id"],
-            capability=_capability(body),
+            capability=capability_of(body),
         )
         published(options, ack)
 
@@ -188,7 +197,7 @@ def verify(
             evidence_event_ids=evidence,
             result_event_id=result["id"],
             provider_agent_id=result["agent_id"],
-            capability=_capability(body),
+            capability=capability_of(body),
         )
         published(options, ack)
 
@@ -220,7 +229,7 @@ def release(
     """
     with session.writer(options) as agent:
         found, body = _request(agent, task_id)
-        reward, results, verdicts = _reward(body), found["results"], found["verifies"]
+        reward, results, verdicts = reward_of(body), found["results"], found["verifies"]
         if found["request"]["agent_id"] != agent.agent_id:
             _unless(force, "only who requested a task pays for it", "not_yours")
         if not results:
@@ -238,7 +247,7 @@ def release(
             disposition="refund" if refund else "release",
             verify_event_id=verdicts[-1]["id"] if verdicts else None,
             provider_agent_id=results[-1]["agent_id"] if results else None,
-            capability=_capability(body),
+            capability=capability_of(body),
         )
         published(options, ack)
 
@@ -261,43 +270,7 @@ def cancel(options: Options, task_id: str, reason: str, force: bool) -> None:
             raise CommandFailed("only who requested a task can cancel it", code="not_yours")
         if found["winning_accept_id"]:
             _unless(force, "somebody has accepted it", "already_accepted")
-        published(options, agent.cancel_task(task_id=task_id, reason=reason, capability=_capability(body)))
-
-
-@task.command(cls=Command)
-@click.argument("task_id", type=ID)
-@pass_options
-def show(options: Options, task_id: str) -> None:
-    """Show a task: its status by the relay's word, who asked, who does it, what came of it.
-
-    \b
-    Example:
-      anporia task show 4f...c1
-    """
-    with session.reader(options) as agent:
-        found = agent.get_task(task_id)
-    if options.json:
-        screen.emit(found)
-        return
-    asked = found.get("request") or {}
-    body = _payload(asked)
-    results = found.get("results") or [{}]
-    accepts = {one["id"]: one for one in found.get("accepts") or ()}
-    accepted = accepts.get(found.get("winning_accept_id"), {})
-    consensus = found.get("consensus") or {}
-    screen.facts(
-        [
-            ("task", task_id),
-            ("status", found.get("status")),
-            ("capability", body.get("capability")),
-            ("requester", asked.get("agent_id")),
-            ("input", _short(body.get("input"))),
-            ("reward", " ".join(str(_reward(body).get(key, "")) for key in ("amount", "currency")).strip() or None),
-            ("provider", accepted.get("agent_id")),
-            ("result", _short(_payload(results[-1]).get("output"))),
-            ("verdict", f"{consensus['verdict']} by {consensus['verifier_count']}" if consensus else None),
-        ]
-    )
+        published(options, agent.cancel_task(task_id=task_id, reason=reason, capability=capability_of(body)))
 
 
 def _unless(force: bool, why: str, code: str) -> None:
@@ -311,24 +284,7 @@ def _request(agent: Agent, task_id: str) -> tuple[dict[str, Any], dict[str, Any]
     found = agent.get_task(task_id)
     if not found.get("request"):
         raise CommandFailed(f"the relay has no request of task {task_id}", code="no_request")
-    return found, _payload(found["request"])
-
-
-def _payload(event: dict[str, Any]) -> dict[str, Any]:
-    try:
-        value = json.loads(event.get("content", ""))
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _reward(body: dict[str, Any]) -> dict[str, Any]:
-    reward = body.get("reward")
-    return reward if isinstance(reward, dict) else {}
-
-
-def _capability(body: dict[str, Any]) -> str:
-    return str(body.get("capability", ""))
+    return found, payload(found["request"])
 
 
 def _json_or_text(text: str) -> tuple[Any, bool]:
@@ -357,10 +313,3 @@ def _amount(text: str, method: str) -> int | float | str:
     if method == "anp2_credit" and not (isinstance(amount, int) and amount >= 0):
         raise click.UsageError("--reward: credit is paid in whole numbers of at least 0")
     return amount
-
-
-def _short(value: Any) -> str | None:
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text[:400] + ("…" if len(text) > 400 else "")  # about five lines
