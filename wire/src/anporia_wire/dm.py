@@ -13,7 +13,7 @@ import os
 import nacl.bindings
 import nacl.exceptions
 
-from .errors import DirectMessageError, InvalidKey, MalformedEvent, Problem
+from .errors import DirectMessageError, EventTooLarge, InvalidKey, MalformedEvent, Problem
 from .events import Event
 from .keys import Keypair
 from .kinds import DM
@@ -44,6 +44,8 @@ def create(keypair: Keypair, recipient: str, text: str, created_at: int) -> Even
             "input": None,
         }
         raise MalformedEvent([problem]) from None
+    if len(plaintext) > MAX_PLAINTEXT_BYTES:
+        raise EventTooLarge(f"a message holds at most {MAX_PLAINTEXT_BYTES} bytes of text, got {len(plaintext)}")
     content, nonce = seal(keypair, recipient, plaintext)
     return Event.create(keypair, DM, content, [("p", recipient.lower()), ("nonce", nonce)], created_at=created_at)
 

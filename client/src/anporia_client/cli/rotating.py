@@ -102,4 +102,5 @@ def _said(options: Options, about: dict[str, Any]) -> None:
         screen.line("This key has just replaced another; to replace it once more, give --again.")
     if about["outcome"] == "rotated":
         screen.note('the new agent has no profile yet: "anporia profile --name NAME"')
+        screen.note(f'letters to the old agent open with "anporia dm read --key {about["retired"]}"')
     screen.facts([("new agent", about["new"]), ("old agent", about["old"]), ("old key", about["retired"])])
