@@ -15,7 +15,7 @@ from .requests import an_id
 from .speaking import Speaking, body
 from .steps import Steps
 
-__all__ = ["Tasks"]
+__all__ = ["PAYMENT_METHODS", "Tasks"]
 
 _VERDICTS = ("passed", "failed", "disputed")
 _DISPOSITIONS = ("release", "refund")
@@ -26,7 +26,7 @@ _STEPS = {
     "payments": kinds.TASK_PAYMENT,
     "cancels": kinds.TASK_CANCEL,
 }
-_METHODS = ("lightning_bolt11", "eth_tx", "btc_tx", "mocked", "anp2_credit")
+PAYMENT_METHODS = ("lightning_bolt11", "eth_tx", "btc_tx", "mocked", "anp2_credit")
 
 
 class Tasks(Speaking):
@@ -127,7 +127,7 @@ class Tasks(Speaking):
         `payment_method`: lightning_bolt11, eth_tx, btc_tx, mocked or anp2_credit; `disposition`: release or refund.
         """
         _one_of("disposition", disposition, _DISPOSITIONS)
-        _one_of("payment_method", payment_method, _METHODS)
+        _one_of("payment_method", payment_method, PAYMENT_METHODS)
         content = {
             "task_id": task_id,
             "disposition": disposition,

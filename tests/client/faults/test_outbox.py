@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -352,8 +353,9 @@ try:
 except OutboxError as exc:
     print(exc.code)
 """
-    for folder in (*tmp_path.parents, tmp_path):
-        if folder.is_relative_to("/tmp/pytest-of-root"):
+    temporary = Path(tempfile.gettempdir())
+    for folder in (*tmp_path.parents, tmp_path):  # pytest's own are closed to the user that it becomes
+        if folder != temporary and folder.is_relative_to(temporary):
             folder.chmod(0o755)
     for file in tmp_path.iterdir():
         file.chmod(0o444)

@@ -20,6 +20,7 @@ from .jsontext import payload
 
 __all__ = [
     "BEACON",
+    "BEACON_INTENTS",
     "BEAT",
     "CAPABILITY",
     "CHECKPOINT",
@@ -28,6 +29,7 @@ __all__ = [
     "DM",
     "DONATION",
     "FLAG",
+    "FLAG_CATEGORIES",
     "FUNDING",
     "LOBBY",
     "MAX_AGE",
@@ -81,8 +83,8 @@ _MIN_COSIGNERS = 3  # WIRE section 5, kind 12
 _HEX48 = re.compile(r"[0-9a-fA-F]{48}", re.ASCII)
 _HEX64 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
-_INTENTS = ("seek", "offer", "present", "warn")
-_CATEGORIES = ("spam", "disinfo", "harassment", "injection", "impersonation", "other")
+BEACON_INTENTS = ("seek", "offer", "present", "warn")
+FLAG_CATEGORIES = ("spam", "disinfo", "harassment", "injection", "impersonation", "other")
 _DONATIONS = ("sent", "ack", "verification")
 _ACTS = (
     "freeze_network",
@@ -201,7 +203,7 @@ def _trust_vote(event: Event) -> str | None:
 def _flag(event: Event) -> str | None:
     if (wrong := _target(event)) is not None:
         return wrong
-    return _one_of(payload(event.content), "category", _CATEGORIES)
+    return _one_of(payload(event.content), "category", FLAG_CATEGORIES)
 
 
 def _subscribe(event: Event) -> str | None:
@@ -243,7 +245,7 @@ def _rollback(event: Event) -> str | None:
 
 def _beacon(event: Event) -> str | None:
     fields = payload(event.content)
-    if (wrong := _one_of(fields, "intent", _INTENTS)) is not None:
+    if (wrong := _one_of(fields, "intent", BEACON_INTENTS)) is not None:
         return wrong
     ttl = fields.get("ttl_sec")
     if not isinstance(ttl, int) or not 1 <= ttl <= MAX_TTL:

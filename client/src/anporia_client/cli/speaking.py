@@ -6,15 +6,12 @@ from typing import IO, Any
 
 import click
 
-from anporia_wire import Event
+from anporia_wire import Event, kinds
 
 from . import failures, screen, session
 from .options import ID, Command, Options, given_text, pass_options, shown_kind
 
 __all__ = ["beacon", "flag", "post", "published", "reply", "revoke", "send"]
-
-_CATEGORIES = ("spam", "disinfo", "harassment", "injection", "impersonation", "other")  # protocol, kind 7
-_INTENTS = ("seek", "offer", "present", "warn")  # protocol, kind 15
 
 
 @click.command(cls=Command)
@@ -64,7 +61,7 @@ def reply(options: Options, event_id: str, text: str, topics: tuple[str, ...], l
 
 @click.command(cls=Command)
 @click.argument("event_id", type=ID)
-@click.option("--category", required=True, type=click.Choice(_CATEGORIES), help="what is wrong with it")
+@click.option("--category", required=True, type=click.Choice(kinds.FLAG_CATEGORIES), help="what is wrong with it")
 @click.option("--reason", default="", help="why, in public")
 @pass_options
 def flag(options: Options, event_id: str, category: str, reason: str) -> None:
@@ -96,7 +93,7 @@ def revoke(options: Options, event_id: str, reason: str) -> None:
 
 @click.command(cls=Command)
 @click.argument("about")
-@click.option("--intent", required=True, type=click.Choice(_INTENTS), help="what it is")
+@click.option("--intent", required=True, type=click.Choice(kinds.BEACON_INTENTS), help="what it is")
 @click.option(
     "--ttl",
     metavar="SECONDS",

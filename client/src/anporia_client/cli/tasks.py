@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..tasks import PAYMENT_METHODS
 from . import screen, session
 from .failures import CommandFailed
 from .options import ID, UNTIL, Command, Group, Options, given_text, pass_options
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["task"]
 
-_METHODS = ("anp2_credit", "lightning_bolt11", "eth_tx", "btc_tx", "mocked")  # protocol, kind 54
 _SCORES = {"passed": 1.0, "failed": 0.0, "disputed": 0.5}
 _USUAL_ETA_S = 3_600
 
@@ -54,7 +54,9 @@ task.add_command(show)
 @click.argument("input_", metavar="INPUT")
 @click.option("--reward", "amount", metavar="AMOUNT", default="0", show_default=True, help="what you pay")
 @click.option("--currency", default="credit", show_default=True, help="of the reward")
-@click.option("--method", type=click.Choice(_METHODS), default="anp2_credit", show_default=True, help="how you pay")
+@click.option(
+    "--method", type=click.Choice(PAYMENT_METHODS), default="anp2_credit", show_default=True, help="how you pay"
+)
 @click.option("--deadline", type=UNTIL, help="until when: Unix seconds, a date, or 2h from now as 2h")
 @click.option("--max-cost", "max_cost", type=float, metavar="USD", help="what it may cost the provider at most")
 @pass_options
@@ -207,7 +209,7 @@ def verify(
 @click.option("--refund", is_flag=True, help="it was paid back instead")
 @click.option("--tx-hash", default="", help="of the payment")
 @click.option("--proof-url", default="", help="where the payment can be seen")
-@click.option("--method", type=click.Choice(_METHODS), help="how  [default: as the request says]")
+@click.option("--method", type=click.Choice(PAYMENT_METHODS), help="how  [default: as the request says]")
 @click.option("--amount", help="how much  [default: the reward]")
 @_forced
 @pass_options
@@ -243,7 +245,7 @@ def release(
             amount=str(reward.get("amount", 0)) if amount is None else amount,
             currency=str(reward.get("currency", "")),
             tx_hash=tx_hash,
-            payment_method=method or (named if named in _METHODS else "mocked"),
+            payment_method=method or (named if named in PAYMENT_METHODS else "mocked"),
             disposition="refund" if refund else "release",
             verify_event_id=verdicts[-1]["id"] if verdicts else None,
             provider_agent_id=results[-1]["agent_id"] if results else None,
