@@ -53,6 +53,10 @@ DIFFERENCES = {
     "branch": "as `as of`",
     "home": "it has no /home (WIRE 20): RelayRefused, status 404",
     "info": "it has no info document: {}",
+    "what was withdrawn": "what was revoked is not shown there: RelayRefused, status 410",
+    "list with what was withdrawn": "the same, so it is not among the others",
+    "act before the revoke": "nor is a delegation that was revoked: no_delegation, for acts that it covered too",
+    "act after it": "the same",
     # what it does otherwise
     "lobby, by author": "it has no lobby quarantine (WIRE 20): lobby posts stand among the others",
     "lobby, everything": "as `lobby, by author`",
@@ -569,6 +573,94 @@ async def tasks(w: World) -> None:
     await w.tried("bad amount", ada.request_task(capability=capability, input={}, constraints={}, reward=bad))
 
 
+async def intents(w: World) -> None:
+    ada, ben, cid = await w.agent("ada"), await w.agent("ben"), await w.agent("cid")
+    criteria = [{"text": "é is said", "method": "http-get", "expected": "é"}]
+    steps = [{"name": "one", "action": "say it"}]
+    declared = await ada.declare_intent(
+        goal="Say é",
+        success_criteria=criteria,
+        steps=steps,
+        deadline_unix=w.now,
+        assignee=ben.id.upper(),
+        topics=w.topic,
+    )
+    intent = w.note("declared", declared)["intent_id"]
+    part = (await ben.declare_intent(goal="a part", success_criteria=criteria, parent=intent.upper()))["intent_id"]
+    w.note("only declared", await cid.get_intent(intent))
+    assert (w.noted["only declared"]["status"], w.noted["only declared"]["overdue"]) == ("declared", True)
+    with pytest.raises(ValueError, match="another agent's"):
+        await ben.update_intent(intent, status="completed")
+    with pytest.raises(ValueError, match="another agent's"):
+        await ben.withdraw_intent(intent)
+    with pytest.raises(ValueError, match="its own"):
+        await ada.verify_intent(intent, verdict="passed", method="x")
+    with pytest.raises(ValueError, match="status"):
+        await ada.update_intent(intent, status="done")
+    first = w.note("executing", await ada.update_intent(intent, status="executing", step="one"))
+    w.note("completed", await ada.update_intent(intent.upper(), status="completed", evidence="see there"))
+    with pytest.raises(ValueError, match="finished"):
+        await ada.update_intent(intent, status="failed")
+    for verdict in ("failed", "passed"):
+        w.note(
+            f"ben: {verdict}",
+            await ben.verify_intent(
+                intent, verdict=verdict, method="http-get", reason="heard", evidence_hash="AB" * 32
+            ),
+        )
+    await cid.verify_intent(intent, verdict="failed", method="guess")
+    found = w.note("found", await cid.get_intent(intent, verifiers=[ben.id.upper()]))
+    assert (found["status"], found["verified"], found["passes"], found["conflict"]) == ("completed", True, 1, False)
+    assert len(found["verdicts"]) == 2 and found["statuses"][1]["prev"] == first["id"]
+    assert (await cid.get_intent(intent, verifiers=[ben.id, cid.id], quorum=2))["verified"] is False
+
+    asked = {
+        "all": {"topic": w.topic},
+        "by author": {"author": ada.id.upper()},
+        "by assignee": {"assignee": ben.id},
+        "by parent": {"parent": intent},
+        "by status": {"status": "completed", "topic": w.topic},
+        "of none": {"author": cid.id},
+        "newest": {"author": ben.id, "limit": 1},
+    }
+    lists = {name: w.note(name, await cid.list_intents(**how, verifiers=ben.id)) for name, how in asked.items()}
+    assert {name: [row["intent_id"] for row in rows] for name, rows in lists.items()} == {
+        **{name: [intent] for name in ("all", "by author", "by assignee", "by status")},
+        **{name: [part] for name in ("by parent", "newest")},
+        "of none": [],
+    }
+    assert lists["all"][0] == {name: found[name] for name in lists["all"][0]} and "statuses" not in lists["all"][0]
+
+    await ben.declare_profile(name="Ben", extra={"parent": ada.id})
+    assert (await cid.get_intent(part))["authority"]["reason"] == "no_delegation"
+    given = w.note("delegated", await ada.delegate(ben.id.upper(), scope=[1500, w.topic], expires_at=w.now + 60))
+    act = await ben.declare_intent(goal="covered", success_criteria=criteria)
+    row = w.note("covered", await cid.get_intent(act["id"]))
+    assert row["authority"] == {"parent": ada.id, "delegated": True, "reason": None, "delegation_id": given["id"]}
+    post = await ben.post("not covered")
+    w.note("not covered", await cid.check_authority(post["event"]))
+    assert w.noted["not covered"]["reason"] == "out_of_scope"
+    assert w.note("nobody's child", await cid.check_authority(declared["event"])) is None
+    with pytest.raises(AnporiaError):
+        await cid.check_authority({**post["event"], "content": "forged"})
+    w.note("delegations", [await ada.get_delegations(), await cid.get_delegations(ben.id.upper())])
+    (one,) = w.noted["delegations"][1]["received"]
+    assert (one["accepted"], one["active"]) == (True, True) and w.noted["delegations"][0]["given"] == [one]
+
+    w.note("withdrawn", (await ben.withdraw_intent(part, reason="no use"))["accepted"])
+    withdrawn = await w.tried("what was withdrawn", cid.get_intent(part))
+    assert withdrawn["status"] in ("withdrawn", 410)
+    rows = w.note("list with what was withdrawn", await cid.list_intents(author=ben.id))
+    assert [row["goal"] for row in rows if row["status"] != "withdrawn"] == ["covered"]
+    await ada.revoke(given["id"])
+    w.note("act before the revoke", (await cid.check_authority(act["event"]) or {})["reason"])
+    w.note("act after it", (await cid.check_authority((await ben.post("late"))["event"]) or {})["reason"])
+    with pytest.raises(ValueError, match="no intent"):
+        await cid.get_intent(post["id"])
+    await w.tried("no such", cid.get_intent("ab" * 32))
+    assert ada.agent.dropped == ben.agent.dropped == cid.agent.dropped == 0
+
+
 async def streaming(w: World) -> None:
     ada, ben = await w.agent("ada"), await w.agent("ben")
     # a listener each: which place was left last is asked of the agent
@@ -606,7 +698,7 @@ async def streaming(w: World) -> None:
 
 SCENARIOS: list[Scenario] = [
     *(speaking, reading, texts_of_any_kind, walking, publishing, refusals),
-    *(taking_back_and_hiding, the_lobby, letters, tasks, streaming),
+    *(taking_back_and_hiding, the_lobby, letters, tasks, intents, streaming),
 ]
 
 

@@ -40,6 +40,17 @@ def test_publish_query_stream_and_resume(tmp_path: Path) -> None:
             assert (event["id"], event["content"]) == (first["id"], "Hello \u2028 tea")
             heard.close()
 
+            quiet = ben.stream(topic="quiet")  # nothing comes, and yet it can be gone on from
+            place = quiet.place
+            quiet.close()
+            spoken = ada.post("not so quiet", topics=["quiet"])
+            with_place = ben.stream(topic="quiet", last_event_id=place)
+            assert next(with_place)["id"] == spoken["id"]
+            with_place.close()
+            answer = ada.reply("and?", root_id=first["id"], parent_id=first["id"], parent_agent_id=ada.agent_id)
+            assert [event["id"] for event in ben.query(references=first["id"])] == [answer["id"]]
+
+            ben.last_event_id = heard.place
             missed = ada.post("while nobody listened", topics=["tea"])
             again = ben.stream(topic="tea", last_event_id=ben.last_event_id)
             assert next(again)["id"] == missed["id"]
@@ -47,7 +58,7 @@ def test_publish_query_stream_and_resume(tmp_path: Path) -> None:
 
             stored = ben.query(authors=[ada.agent_id], topic="tea", kinds=[1], limit=10)
             assert {event["id"] for event in stored} == {first["id"], missed["id"]}
-            assert ben.get_stats()["by_kind"] == {"1": 3, "0": 1}
+            assert ben.get_stats()["by_kind"] == {"1": 4, "2": 1, "0": 1}
             assert ada.dropped == ben.dropped == 0
 
             with pytest.raises(RelayRefused) as caught:

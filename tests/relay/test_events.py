@@ -381,6 +381,24 @@ def test_acknowledged_is_visible_to_the_next_read(relay: Served) -> None:
             assert reader.ask(head("GET", f"/events/{event.id}")).status == 200
 
 
+# -- references
+
+
+def test_references(relay: Served) -> None:
+    root = sign("root", 1)
+    relay.publish(root)
+    near = sign("near", 2, ["e", root.id, "root"])
+    far = sign("far", 2, ["e", root.id, "root"], ["e", near.id, "reply"])
+    for event in (near, far, sign("other", 2, ["e", "0" * 64])):
+        relay.publish(event)
+    assert ids(relay, f"/events?references={root.id.upper()}") == ids(relay, f"/events?references={root.id}&kinds=2")
+    assert set(ids(relay, f"/events?references={root.id}")) == {near.id, far.id}
+    assert ids(relay, f"/events?references={near.id}") == [far.id]
+    assert relay.get(f"/events/count?references={root.id}").json()["count"] == 2
+    assert len(ids(relay, "/events?references=")) == 4
+    assert relay.get("/events?references=x").status == 422
+
+
 # -- branches
 
 

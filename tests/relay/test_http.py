@@ -53,7 +53,12 @@ def test_every_route_has_a_twin_under_api(relay: Served) -> None:
         twin = "/api" if path == "/" else f"/api{path}"
         answers = [relay.wire().ask(head(route.method, where, {"Content-Length": "0"})) for where in (path, twin)]
         assert answers[0].status == answers[1].status
-        assert answers[0].status != 404 or answers[0].code in ("event_not_found", "agent_not_found", "task_not_found")
+        assert answers[0].status != 404 or answers[0].code in (
+            "event_not_found",
+            "agent_not_found",
+            "task_not_found",
+            "intent_not_found",
+        )
         assert answers[0].headers.keys() == answers[1].headers.keys()
         if path not in ("/metrics", "/health"):  # links lead on under the prefix that was used
             assert answers[0].body == answers[1].body.replace(b"http://relay/api", b"http://relay")

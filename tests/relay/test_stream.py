@@ -54,10 +54,13 @@ def test_greeting_headers_and_frames(relay: Served) -> None:
     for header in ("content-type: text/event-stream; charset=utf-8", "cache-control: no-cache", "x-accel-buffering: no",
                    "access-control-allow-origin: *", "vary: origin"):  # fmt: skip
         assert lines.count(header) == 1
+    database = relay.get("/").json()["database_id"]
+    assert f"anporia-place: {database}-0" in lines
     assert wire.chunk() == b": connected\n\n"
     event = sign("hello", 1, ["t", "room"])
     relay.publish(event)
-    database = relay.get("/").json()["database_id"]
+    again = relay.wire().send(head("GET", "/stream", {}))
+    assert f"anporia-place: {database}-1" in again.stream_head().decode().lower().split("\r\n")
     assert wire.chunk() == b"id: %b-1\ndata: %b\n\n" % (database.encode(), event.to_json())
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -12,14 +14,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anporia_wire import Event
-from anporia_wire.views import BadSnapshot, Health, Neighbors, OfferQuery, Views
+from anporia_wire.intents import SCHEMAS
+from anporia_wire.views import BadSnapshot, Health, IntentQuery, Neighbors, OfferQuery, Views
 from tests.wire.samples import NOW, integers, json_values, nasty, tags_of_strangers, unsigned
 
 AGENTS = ["a", "b", "c", "d"]
 IDS = [agent.rjust(64, "0") for agent in AGENTS]
 TARGETS = [f"{number:064x}" for number in range(1, 7)]  # event ids that events may have and refer to
 
-references = st.tuples(st.sampled_from(["e", "e", "p", "p", "pow"]), st.sampled_from([*TARGETS, *IDS, "12"])).map(list)
+
+def shaped(kind: int, target: str, prev: str, agent: str, word: str, at: int) -> tuple[int, Any, list[tuple[str, str]]]:
+    """Give kind, content and tags of an event of an intent that has the right shape, for the most part."""
+    contents: dict[int, Any] = {
+        1500: {"goal": "x", "success_criteria": [{"text": "x", "method": "y"}], "deadline_unix": at, "parent": target},
+        1501: {"status": word, "step": "x"},
+        1502: {"verdict": word, "method": "x", "reason": ""},
+        1503: {"child": agent, "scope": [1501, "x"], "expires_at": at},
+        1504: {"successor" if at % 2 else "predecessor": agent},
+    }
+    tags = {
+        1500: [("e", target), ("p", agent), ("t", "x")],
+        1501: [("e", target), ("prev", prev)],
+        1502: [("e", target), ("p", agent), ("t", "x")],
+    }
+    return kind, contents[kind], tags.get(kind, [("p", agent)])
+
+
+references = st.tuples(
+    st.sampled_from(["e", "e", "p", "p", "prev", "pow"]), st.sampled_from([*TARGETS, *IDS, "12"])
+).map(list)
 tags_that_count = st.lists(
     st.tuples(st.sampled_from(["t", "cap", "cap_wanted"]), st.sampled_from(["x", "y", "lobby", ""])).map(list)
     | references,
@@ -37,13 +60,92 @@ values = (
     | st.fixed_dictionaries({"deadline_unix": st.integers(NOW - 5, NOW + 5) | json_values})
 )
 contents = nasty | values.map(json.dumps) | st.dictionaries(st.sampled_from(FIELDS), values).map(json.dumps)
-hostile_events = st.lists(
+# what has the shape of intents and delegations, about each other, by the right and the wrong agents
+intents = st.builds(
+    lambda id_, form, agent, at: Event(
+        id_, agent, at, form[0], (("s", SCHEMAS[form[0]]), *form[2]), json.dumps(form[1]), "0" * 128
+    ),
+    st.sampled_from(TARGETS) | st.integers(0, 2**256 - 1).map("{:064x}".format),
     st.builds(
+        shaped,
+        st.sampled_from([1500, 1500, 1501, 1501, 1502, 1502, 1503, 1504]),
+        st.sampled_from(TARGETS),
+        st.sampled_from(TARGETS),
+        st.sampled_from(IDS),
+        st.sampled_from(["passed", "failed", "executing", "completed"]),
+        st.integers(NOW - 50, NOW + 50),
+    ),
+    st.sampled_from(IDS),
+    st.integers(NOW - 100, NOW + 20),
+)
+profiles = st.builds(
+    lambda agent, parent, at, number: Event(
+        f"{number:064x}", agent, at, 0, (), json.dumps({"parent": parent}), "0" * 128
+    ),
+    st.sampled_from(IDS),
+    st.sampled_from(IDS),
+    st.integers(NOW - 100, NOW),
+    st.integers(2**64, 2**65),
+)
+
+
+def story() -> list[Event]:
+    """Make two intents with all that may happen to them; what it comes to depends on which of it is known."""
+    (a, b, c, d), (first, second) = IDS, TARGETS[:2]
+    numbers = itertools.count(2**70)
+
+    def told(agent: str, kind: int, content: object, *tags: tuple[str, str], id_: str = "", at: int = 0) -> Event:
+        number = next(numbers)
+        schema = (("s", SCHEMAS[kind]),) if kind in SCHEMAS else ()
+        return Event(
+            id_ or f"{number:064x}",
+            agent,
+            at or NOW - 80 + number % 40,
+            kind,
+            (*schema, *tags),
+            json.dumps(content),
+            "0" * 128,
+        )
+
+    def status(agent: str, word: str, prev: str) -> Event:
+        return told(agent, 1501, {"status": word}, ("e", first), ("prev", prev))
+
+    def verdict(agent: str, word: str, about: str = a) -> Event:
+        return told(agent, 1502, {"verdict": word, "method": "m", "reason": ""}, ("e", first), ("p", about))
+
+    goal = {"goal": "g", "success_criteria": [{"text": "t", "method": "m"}], "deadline_unix": NOW - 1}
+    chain = [status(a, "executing", first)]
+    chain += [status(a, word, chain[0].id) for word in ("executing", "completed", "failed")]
+    verdicts = [verdict(agent, word) for agent in (a, b, b, c, d) for word in ("passed", "failed")]
+    given = [
+        told(c, 1503, {"child": a, "scope": scope, "expires_at": NOW - until}, ("p", a))
+        for scope, until in (([1500], 0), ([1501, 1], 60), (["x"], 0))
+    ]
+    revoked = [(a, first), (b, first), (a, chain[2].id), (b, verdicts[2].id), (b, verdicts[5].id), (c, given[0].id)]
+    return [
+        told(a, 1500, goal, ("t", "x"), id_=first),
+        told(b, 1500, {**goal, "parent": first}, ("e", first), id_=second),
+        *chain,
+        status(b, "failed", first),
+        *verdicts,
+        verdict(c, "passed", about=d),
+        *given,
+        *(told(agent, 9, {}, ("e", target), at=NOW - 55) for agent, target in revoked),
+        *(told(a, 0, {"parent": parent}) for parent in (c, d)),
+        told(a, 1504, {"successor": d}, ("p", d)),
+        told(d, 1504, {"predecessor": a}, ("p", a)),
+    ]
+
+
+hostile_events = st.lists(st.sampled_from(story()), max_size=30, unique_by=lambda event: event.id) | st.lists(
+    intents
+    | profiles
+    | st.builds(
         lambda id_, kind, content, tags, agent, at: Event(
             id_, agent, at, kind, tuple(map(tuple, tags)), content, "0" * 128
         ),
         st.sampled_from(TARGETS) | st.integers(0, 2**256 - 1).map("{:064x}".format),
-        st.sampled_from([0, 1, 4, 5, 6, 6, 7, 8, 9, 15, 50, 51, 52, 53, 53, 54, 55]) | integers,
+        st.sampled_from([0, 1, 4, 5, 6, 6, 7, 8, 9, 9, 15, 50, 51, 52, 53, 53, 54, 55]) | integers,
         contents,
         tags_that_count | tags_of_strangers,
         st.sampled_from(IDS),
@@ -54,7 +156,7 @@ hostile_events = st.lists(
 )
 
 
-def everything(views: Views, health: Health) -> dict[str, Any]:
+def everything(views: Views, health: Health, events: Mapping[str, Event]) -> dict[str, Any]:
     """Read all that any route reads."""
     for _ in views.trust.refresh(NOW):
         pass
@@ -82,6 +184,20 @@ def everything(views: Views, health: Health) -> dict[str, Any]:
         "presence": [views.presence.read(agent, NOW - 604_800, lambda _agent: True) for agent in IDS],
         "neighbors": [views.neighbors.read(agent, NOW, 5, lambda _agent: True) for agent in IDS],
         "topics": [views.neighbors.topics(agent) for agent in IDS],
+        "intents": [views.intents.read(target, NOW, events, IDS[:2], 1) for target in TARGETS],
+        "listed": [
+            views.intents.find(wanted, NOW, 2, after)
+            for wanted in (
+                IntentQuery(),
+                IntentQuery(author=IDS[0]),
+                IntentQuery(parent=TARGETS[0], topic="x", status="executing"),
+            )
+            for after in (None, (NOW - 10, TARGETS[2]))
+        ],
+        "mentioned": [views.intents.mentioned(target, NOW, IDS) for target in TARGETS],
+        "heads": [views.intents.head(target, NOW) for target in TARGETS],
+        "delegations": [views.delegations.read(agent, NOW) for agent in IDS],
+        "authority": [views.delegations.authority(event) for _, event in sorted(events.items())],
         "texts": [views.neighbors.newest(agent, NOW - 86_400) for agent in IDS],
     }
 
@@ -100,18 +216,19 @@ def folded(events: list[tuple[int, Event]]) -> tuple[Views, Health]:
 def test_hostile_events_in_any_order_and_repeated(events: list[Event], chance: random.Random) -> None:
     log = list(enumerate(events, start=1))
     views, health = folded(log)
-    answer = everything(views, health)
+    by_id = {event.id: event for event in events}
+    answer = everything(views, health, by_id)
     orjson.dumps(answer)
     shuffled = log + (chance.choices(log, k=5) if log else [])
     chance.shuffle(shuffled)
     again, health_again = folded(shuffled)
-    assert everything(again, health_again) == answer
+    assert everything(again, health_again, by_id) == answer
     # ... byte for byte, the order of keys included
-    assert orjson.dumps(everything(again, health_again)) == orjson.dumps(answer)
+    assert orjson.dumps(everything(again, health_again, by_id)) == orjson.dumps(answer)
     state = orjson.dumps(views.snapshot())
     assert orjson.dumps(again.snapshot()) == state
     restored = Views.restore(orjson.loads(state))
-    assert orjson.dumps(everything(restored, health)) == orjson.dumps(answer)
+    assert orjson.dumps(everything(restored, health, by_id)) == orjson.dumps(answer)
     assert orjson.dumps(restored.snapshot()) == state
 
 
@@ -124,7 +241,8 @@ def test_a_restored_state_goes_on_like_the_one_it_was_taken_of(before: list[Even
     for seq, event in log[len(before) :]:
         views.apply(seq, event)
         restored.apply(seq, event)
-    assert everything(restored, health) == everything(views, health)
+    by_id = {event.id: event for event in [*before, *after]}
+    assert everything(restored, health, by_id) == everything(views, health, by_id)
     assert orjson.dumps(restored.snapshot()) == orjson.dumps(views.snapshot())
 
 
@@ -134,7 +252,7 @@ def test_the_totals_agree_with_each_other() -> None:
         unsigned(chance.choice([0, 1, 4]), "{}", [["t", chance.choice("xy")]], agent=chance.choice("abcd"), at=NOW - n)
         for n in range(200)
     ]
-    answer = everything(*folded(list(enumerate(events, start=1))))
+    answer = everything(*folded(list(enumerate(events, start=1))), {})
     assert answer["stats"]["total_events"] == 200 == sum(answer["stats"]["by_kind"].values())
     assert sum(row["event_count"] for row in answer["agents"]) == 200
     assert answer["stats"]["profile_nodes"] == sum(row["latest_profile"] is not None for row in answer["agents"])

@@ -28,6 +28,7 @@ __all__ = [
     "frame_event",
     "genuine",
     "info",
+    "is_envelope",
     "next_cursor",
     "object_of",
     "one_event",
@@ -169,11 +170,11 @@ def genuine(value: Any, drop: list[AnporiaError], url: str, depth: int = 0) -> A
     if depth > _MAX_DEPTH:
         raise BadAnswer("the answer is nested too deeply", url)
     if isinstance(value, list):
-        verdicts = iter(_verdicts([item for item in value if _is_envelope(item)], Filter()))
-        kept = [_judged(item, next(verdicts), drop) if _is_envelope(item) else item for item in value]
+        verdicts = iter(_verdicts([item for item in value if is_envelope(item)], Filter()))
+        kept = [_judged(item, next(verdicts), drop) if is_envelope(item) else item for item in value]
         return [genuine(item, drop, url, depth + 1) for item in kept if item is not None]
     if isinstance(value, dict):
-        alone = {name: item for name, item in value.items() if _is_envelope(item)}
+        alone = {name: item for name, item in value.items() if is_envelope(item)}
         verdicts = iter(_verdicts(list(alone.values()), Filter()))
         single = {name: _judged(item, next(verdicts), drop) for name, item in alone.items()}
         return {name: genuine(single.get(name, item), drop, url, depth + 1) for name, item in value.items()}
@@ -303,7 +304,8 @@ def _is_dated(item: Any) -> bool:
     return isinstance(item, dict) and type(item.get("created_at")) is int and isinstance(item.get("id"), str)
 
 
-def _is_envelope(value: Any) -> bool:
+def is_envelope(value: Any) -> bool:
+    """Say whether a part of an answer claims to be an event."""
     return isinstance(value, dict) and {"id", "agent_id", "kind", "created_at", "sig"} <= value.keys()
 
 

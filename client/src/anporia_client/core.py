@@ -115,17 +115,17 @@ class Core:
         """Ask for what a relay works out; the first of the relays that answers counts, for views do not merge."""
         request = requests.view(path, params)
 
-        def one(at: int) -> Steps[dict[str, Any]]:
-            url = self.relays[at].url
-            drop: list[AnporiaError] = []
-            value: dict[str, Any] = answers.genuine(
-                answers.object_of((yield from self.ask(at, request)), url), drop, url
-            )
-            for reason in drop:
-                self.drop(reason, url)
-            return value
+        return (yield from self.gathered(lambda at: self.told(at, request)))[0][0]
 
-        return (yield from self.gathered(one))[0]
+    def told(self, at: int, request: Request) -> Steps[tuple[dict[str, Any], str | None]]:
+        """Ask one relay for what it works out, and where that goes on; events in it that do not verify are left out."""
+        url = self.relays[at].url
+        drop: list[AnporiaError] = []
+        response = yield from self.ask(at, request)
+        value: dict[str, Any] = answers.genuine(answers.object_of(response, url), drop, url)
+        for reason in drop:
+            self.drop(reason, url)
+        return value, answers.next_cursor(response)
 
     def listed(self, at: int, request: Request, filter_: Filter, *, keep_invalid: bool) -> Steps[answers.Page]:
         """Ask one relay for a page of events."""

@@ -108,8 +108,15 @@ class Follower:
         alive, self._opened_at = self._alive or now, now
         if again:
             log.warning("the stream of %s goes on", self.url)
-        if not again or self.cursor is not None:
-            return []
+        if again and self.cursor is None:
+            return self._gap(alive)
+        if self.cursor is None and _is_cursor(place := head.headers.get("anporia-place", "")):
+            self.cursor = (
+                place  # where it begins, so that a cut before the first event loses none (protocol section 32)
+            )
+        return []
+
+    def _gap(self, alive: float) -> list[Filter]:
         # it may have been dead for a while before that was noticed
         since = max(0, int(min(self._newest or alive, alive - SILENCE_S)) - _CLOCKS_APART_S)
         log.warning(

@@ -6,16 +6,16 @@ from typing import Any
 
 from anporia_wire import DirectMessageError, Event, dm, kinds
 
+from .intents import Intents
 from .paging import newest_first
 from .publishing import Ack
 from .requests import an_id
 from .steps import Steps
-from .tasks import Tasks
 
 __all__ = ["Letters"]
 
 
-class Letters(Tasks):
+class Letters(Intents):
     """The verbs of private words."""
 
     def send_dm(self, recipient: str, text: str) -> Steps[Ack]:

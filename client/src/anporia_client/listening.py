@@ -27,12 +27,14 @@ _AHEAD = 1_000  # events a relay's thread may be ahead of the reader
 class Events:
     """Events of a stream as they come, for one thread to iterate. `close` ends it, from any thread.
 
-    `given`: told the relay's number and the event's place as each event is handed out.
+    `given`: told the relay's number and the event's place as each event is handed out. `place`: that of the event
+    given last, at first where the stream began; None on plain ANP2 relays.
     """
 
     def __init__(self, followings: Sequence[Following], given: Callable[[int, str | None], None]) -> None:
         self._followings = followings
         self._given = given
+        self.place: str | None = None
         self._start = Start(len(followings))
         self._source = _merged(followings) if len(followings) > 1 else _alone(followings[0])
 
@@ -41,6 +43,7 @@ class Events:
         try:
             for at, item in self._source:
                 if not isinstance(item, tuple) and self._start.shows(at, item):
+                    self._take(at, self._followings[at].place)
                     break
         except BaseException:
             self.close()
@@ -60,10 +63,14 @@ class Events:
     def __next__(self) -> dict[str, Any]:
         for at, item in self._source:
             if isinstance(item, tuple):
-                self._given(at, item[0])
+                self._take(at, item[0])
                 if item[1] is not None:
                     return item[1]
         raise StopIteration
+
+    def _take(self, at: int, place: str | None) -> None:
+        self.place = place
+        self._given(at, place)
 
     def __enter__(self) -> Self:
         return self
@@ -108,6 +115,11 @@ class Following:
                 return
             yield error
             self._stopped.wait(pause)
+
+    @property
+    def place(self) -> str | None:
+        """What the relay would be asked to go on from."""
+        return self._follower.cursor
 
     def stop(self) -> None:
         """End it, also while it waits for the relay."""

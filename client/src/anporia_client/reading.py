@@ -24,7 +24,8 @@ class Conditions(TypedDict, total=False):
     """What events are wanted; all that is given must hold, and empty lists mean any.
 
     `topic`: value of a `t` tag; `mentions`: an agent id in a `p` tag; `since`, `until`: Unix seconds, inclusive.
-    From `search` on they need a relay that can (`get_info()["features"]`): `search`: words to be found;
+    From `references` on they need a relay that can (`get_info()["features"]`): `references`: the id of an event
+    that an `e` tag refers to; `search`: words to be found;
     `order`: "time" or "rank"; `as_of`: the state at that time; `branch`: names, comma-separated.
     """
 
@@ -34,6 +35,7 @@ class Conditions(TypedDict, total=False):
     mentions: str | None
     since: int | None
     until: int | None
+    references: str | None
     search: str | None
     order: str | None
     include_hidden: bool
@@ -44,6 +46,7 @@ class Conditions(TypedDict, total=False):
 
 # what a plain ANP2 relay would pass over in silence, and the feature that says it does not
 _FEATURES = {
+    "references": "references",
     "q": "search",
     "order": "search",
     "include_hidden": "include-hidden",
@@ -76,6 +79,7 @@ def selection(given: Conditions) -> tuple[Filter, dict[str, str]]:
         until=given.get("until"),
     )
     only_there = {
+        "references": requests.an_id(target) if (target := given.get("references")) else None,
         "q": given.get("search"),
         "order": given.get("order"),
         "include_hidden": "true" if given.get("include_hidden") else None,

@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from anporia_wire.intents import KEY_ROTATION, SCHEMAS
+
 __all__ = ["KEY_ROTATION", "SCHEMA", "Draft", "announced", "confirmed", "named"]
 
-KEY_ROTATION = 1504  # settled 24
-SCHEMA = "anporia.key.rotate.v1"  # kinds 1000 to 1999 say by one tag `s` what they mean
+SCHEMA = SCHEMAS[KEY_ROTATION]  # kinds 1000 to 1999 say by one tag `s` what they mean
 
 Draft = tuple[int, str, list[tuple[str, str]]]
 

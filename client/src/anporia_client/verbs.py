@@ -35,6 +35,17 @@ class Verbs:
     cancel_task = verb(Letters.cancel_task)
     get_task = verb(Letters.get_task)
     get_credit = verb(Letters.get_credit)
+    # intents.py
+    declare_intent = verb(Letters.declare_intent)
+    update_intent = verb(Letters.update_intent)
+    withdraw_intent = verb(Letters.withdraw_intent)
+    verify_intent = verb(Letters.verify_intent)
+    get_intent = verb(Letters.get_intent)
+    list_intents = verb(Letters.list_intents)
+    delegate = verb(Letters.delegate)
+    get_delegations = verb(Letters.get_delegations)
+    check_authority = verb(Letters.check_authority)
+    check_authorities = verb(Letters.check_authorities)
     # letters.py
     send_dm = verb(Letters.send_dm)
     read_dms = verb(Letters.read_dms)

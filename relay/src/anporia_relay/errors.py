@@ -49,6 +49,7 @@ STATUS: dict[str, int] = {
     "event_not_found": 404,
     "agent_not_found": 404,
     "task_not_found": 404,
+    "intent_not_found": 404,
     "method_not_allowed": 405,
     "timeout": 408,
     "event_revoked": 410,

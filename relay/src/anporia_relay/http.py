@@ -37,7 +37,8 @@ __all__ = [
     "serialise",
 ]
 
-EXPOSED = b"Link, Retry-After, Anporia-Code, X-ANP-Branch-Unknown"  # headers that pages of other origins may read
+# headers that pages of other origins may read
+EXPOSED = b"Link, Retry-After, Anporia-Code, Anporia-Place, X-ANP-Branch-Unknown"
 
 MAX_BODY = 1024 * 1024  # settled limit 15: twice the largest event, for escapes
 # A body just over its limit is read and thrown away so that the client reads our answer instead of

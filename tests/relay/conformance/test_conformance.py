@@ -270,6 +270,14 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "welcome without steps": ({"after": change(_without("steps"), "/welcome")}, "home.welcome-has-its-shape"),
     "prices ignored": ({"before": _param("max_price_usd", lambda _: None)}, "search.by-greatest-price"),
+    "verified for everybody": (
+        {"after": change(lambda row: {**row, "verified": True}, "/intents/")},
+        "intents.verified-is-for-those-who-name-verifiers",
+    ),
+    "no conflict": (
+        {"after": change(lambda row: {**row, "conflict": False}, "/intents/")},
+        "intents.two-stories-are-a-conflict",
+    ),
     "no next page": ({"after": _header("link", None)}, "extensions.cursor-walks-every-page"),
     "every frame twice": (
         {"line": lambda line: line + b"\n" + line if line.startswith(b"data:") else line},

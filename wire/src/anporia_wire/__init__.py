@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import dm, kinds, pow
+from . import dm, intents, kinds, pow
 from .canonical import MAX_INTEGER, canonical_bytes, event_id, id_of_serialised, is_id, splice_canonical
 from .errors import (
     AnporiaError,
@@ -52,6 +52,7 @@ __all__ = [
     "dm",
     "event_id",
     "id_of_serialised",
+    "intents",
     "is_id",
     "kinds",
     "pow",

@@ -16,6 +16,7 @@ from typing import Any
 from .canonical import MAX_INTEGER
 from .errors import RuleBroken
 from .events import Event
+from .intents import DELEGATION, INTENT_DECLARE, INTENT_STATUS, INTENT_VERIFY, KEY_ROTATION, broken_rule, is_ours
 from .jsontext import payload
 
 __all__ = [
@@ -26,11 +27,16 @@ __all__ = [
     "CHECKPOINT",
     "CLAIM",
     "DEAD_MAN_SWITCH",
+    "DELEGATION",
     "DM",
     "DONATION",
     "FLAG",
     "FLAG_CATEGORIES",
     "FUNDING",
+    "INTENT_DECLARE",
+    "INTENT_STATUS",
+    "INTENT_VERIFY",
+    "KEY_ROTATION",
     "LOBBY",
     "MAX_AGE",
     "MAX_AHEAD",
@@ -308,7 +314,9 @@ def _dead_man_switch(event: Event) -> str | None:
 
 
 def _schema_typed(event: Event) -> str | None:
-    return None if len(event.tag_values("s")) == 1 else "needs exactly one `s` tag, the schema's name"
+    if len(event.tag_values("s")) != 1:
+        return "needs exactly one `s` tag, the schema's name"
+    return broken_rule(event) if is_ours(event) else None
 
 
 def _missing(fields: Mapping[str, Any], *names: str) -> str | None:

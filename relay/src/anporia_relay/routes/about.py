@@ -29,7 +29,9 @@ FEATURES = (
     "as-of",
     "branches",
     "count",
+    "references",
     "search",
+    "intents",
 )
 
 

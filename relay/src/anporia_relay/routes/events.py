@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import orjson
 
 from anporia_store import HIDDEN, LOBBY, REVOKED, Cursor, Page, Query, RankCursor, StoreDamaged, match_expression
-from anporia_wire import Event, Filter, InvalidFilter, kinds
+from anporia_wire import Event, Filter, InvalidFilter, is_id, kinds
 from anporia_wire.jsontext import shown
 
 from ..errors import Rejected
@@ -38,6 +38,11 @@ CHOICE_PARAMS = (
     *FILTER_PARAMS,
     Param("since", _TIME, "Unix seconds, inclusive"),
     Param("until", _TIME, "Unix seconds, inclusive"),
+    Param(
+        "references",
+        {"type": "string", "pattern": "^([0-9a-fA-F]{64})?$"},
+        "an event's id: what names it in an `e` tag",
+    ),
     Param("q", {"type": "string", "maxLength": 256}, 'words that all occur; "phrases", -without, prefix*'),
     Param("branch", _TEXT, "main, all, or branches by name, comma-separated; all when absent"),
     Param("as_of", _TIME, "replaces `until` and shows revoked and hidden events as well"),
@@ -169,7 +174,16 @@ def _choice(query: Mapping[str, str], relay: Relay) -> Query:
     match = match_expression(params["q"]) if params.get("q") else None
     if match is not None and (relay.store.index is None or relay.store.index.broken):
         raise Rejected("search_off", "this relay keeps no search index")
-    return Query(filter_, hide=hide, match=match, branches=_branches(params.get("branch", "")))
+    return Query(filter_, hide=hide, e=_target(params), match=match, branches=_branches(params.get("branch", "")))
+
+
+def _target(params: Mapping[str, str]) -> str | None:
+    if not (target := params.get("references", "").lower()):
+        return None
+    if not is_id(target):
+        msg = "must be an event id of 64 hex characters"
+        raise InvalidFilter.of("string_pattern_mismatch", "references", msg, params["references"])
+    return target
 
 
 async def _give_up_index(query: Query, relay: Relay) -> None:

@@ -22,7 +22,19 @@ __all__ = ["routes"]
 _REPLAY_ROWS = 256  # a write of some 150 kB: within the network's buffers, so that a slow reader is felt at once
 
 # What /events takes and a stream cannot do (settled 9).
-_NOT_HERE = ("since", "until", "limit", "cursor", "as_of", "include_revoked", "include_hidden", "branch", "q", "order")
+_NOT_HERE = (
+    "since",
+    "until",
+    "limit",
+    "cursor",
+    "as_of",
+    "include_revoked",
+    "include_hidden",
+    "branch",
+    "references",
+    "q",
+    "order",
+)
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -42,6 +54,9 @@ def routes(relay: Relay) -> list[Route]:
         filter_ = Filter.parse(request.query)
         after = _resume_after(relay, request.headers.get(b"last-event-id", b"").decode("latin-1").strip())
         subscriber = relay.hub.admit(filter_)
+        if after is None:  # from here on, with nothing lost between these two lines and the first frame
+            after = relay.store.last_seq
+        place = b"%b-%d" % (relay.store.database_id.encode(), after)
         connection = request.scope["extensions"]["anporia.connection"]["connection"]
 
         async def run(write: Callable[[bytes], Awaitable[None]]) -> None:
@@ -50,7 +65,7 @@ def routes(relay: Relay) -> list[Route]:
             finally:
                 relay.hub.leave(subscriber)
 
-        return Streaming(run, _HEADERS)
+        return Streaming(run, [*_HEADERS, (b"anporia-place", place)])
 
     return [
         Route("GET", "/stream", stream,

@@ -13,8 +13,10 @@ from .beacons import Beacons
 from .capabilities import Capabilities, OfferQuery
 from .counts import Counts
 from .credit import TREASURY, Credit
+from .delegations import Delegations
 from .fold import BadSnapshot, Views
 from .health import Health
+from .intents import IntentQuery, Intents
 from .moderation import Moderation
 from .neighbors import DIMENSIONS, Neighbors
 from .presence import Presence
@@ -22,6 +24,7 @@ from .revocations import Revocations
 from .rooms import Rooms
 from .roster import Roster
 from .subscriptions import Subscriptions
+from .successors import Successors
 from .tasks import Tasks, TaskThread
 from .trust import Scores, Trust
 
@@ -33,7 +36,10 @@ __all__ = [
     "Capabilities",
     "Counts",
     "Credit",
+    "Delegations",
     "Health",
+    "IntentQuery",
+    "Intents",
     "Moderation",
     "Neighbors",
     "OfferQuery",
@@ -43,6 +49,7 @@ __all__ = [
     "Roster",
     "Scores",
     "Subscriptions",
+    "Successors",
     "TaskThread",
     "Tasks",
     "Trust",

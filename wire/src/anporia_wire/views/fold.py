@@ -14,6 +14,8 @@ from .beacons import Beacons
 from .capabilities import Capabilities
 from .counts import Counts
 from .credit import Credit
+from .delegations import Delegations
+from .intents import Intents
 from .moderation import Moderation
 from .neighbors import Neighbors
 from .presence import Presence
@@ -21,12 +23,14 @@ from .revocations import Revocations
 from .rooms import Rooms
 from .roster import Roster
 from .subscriptions import Subscriptions
+from .successors import Successors
 from .tasks import Tasks
 from .trust import Trust
 
 __all__ = ["BadSnapshot", "Views"]
 
 _TASK_KINDS = range(kinds.TASK_REQUEST, kinds.TASK_CANCEL + 1)
+_INTENT_KINDS = range(kinds.INTENT_DECLARE, kinds.INTENT_VERIFY + 1)
 
 
 class BadSnapshot(ValueError):
@@ -50,6 +54,9 @@ class Views:
         self.subscriptions = Subscriptions(self.revocations)
         self.tasks = Tasks()
         self.credit = Credit()
+        self.successors = Successors()
+        self.delegations = Delegations(self.revocations, self.successors)
+        self.intents = Intents(self.revocations, self.delegations)
         self.seq = 0
         """All events of the log up to this one are in."""
         self._ahead: set[int] = set()  # of later ones, those that are in already
@@ -104,6 +111,9 @@ class Views:
             views.trust = Trust.restore(state["trust"], revocations)
             views.beacons = Beacons.restore(state["beacons"], revocations)
             views.subscriptions = Subscriptions.restore(state["subscriptions"], revocations)
+            views.successors = successors = Successors.restore(state["successors"])
+            views.delegations = delegations = Delegations.restore(state["delegations"], revocations, successors)
+            views.intents = Intents.restore(state["intents"], revocations, delegations)
             for name in ("counts", "roster", "rooms", "presence", "neighbors"):
                 setattr(views, name, type(getattr(views, name)).restore(state[name]))
             for name in ("capabilities", "moderation", "tasks", "credit"):
@@ -123,6 +133,7 @@ class Views:
         )
         task_views = (self.tasks.apply, self.credit.apply)
         self._of_kind: dict[int, tuple[Callable[[Event], None], ...]] = {
+            kinds.PROFILE: (self.delegations.apply,),
             kinds.POST: (self.neighbors.apply,),
             kinds.CLAIM: (self.neighbors.apply,),
             kinds.CAPABILITY: (self.capabilities.apply,),
@@ -132,6 +143,9 @@ class Views:
             kinds.REVOKE: (self.revocations.apply, self.trust.apply),  # in this order
             kinds.BEACON: (self.beacons.apply,),
             **dict.fromkeys(_TASK_KINDS, task_views),
+            **dict.fromkeys(_INTENT_KINDS, (self.intents.apply,)),
+            kinds.DELEGATION: (self.delegations.apply,),
+            kinds.KEY_ROTATION: (self.successors.apply,),
         }
 
 
@@ -149,6 +163,9 @@ _NAMES = (
     "subscriptions",
     "tasks",
     "credit",
+    "successors",
+    "delegations",
+    "intents",
 )
 
 

@@ -14,6 +14,7 @@ from . import (
     extensions,
     flags,
     home,
+    intents,
     kinds,
     limits,
     pow,
@@ -35,7 +36,7 @@ __all__ = ["AREAS", "CHECKS"]
 # from the simplest to what builds on it; the lists with most of what a run said in them come late
 _MODULES = (
     transport, envelope, publish, sizes, kinds, pow, single, events, revoke, flags, stream, rosters, search, beats,
-    trust, tasks, credit, views, home, dry_run, errors, cors, limits, extensions,
+    trust, tasks, credit, views, home, dry_run, errors, cors, limits, extensions, intents,
 )  # fmt: skip
 
 CHECKS: tuple[Check, ...] = unique(module.AREA for module in _MODULES)
