@@ -23,7 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
     "README.md",
     "client/README.md",
+    "mcp_server/README.md",
     "docs/client.md",
+    "docs/mcp.md",
     "docs/relay.md",
     "docs/protocol.md",
     "docs/performance.md",

@@ -22,6 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "store": {"wire"},
     "client": {"wire"},
     "relay": {"store", "wire", "cython_ext"},
+    "mcp_server": {"client"},
 }
 # the one module that tries the compiled kernels and does without
 SOFT = {"wire/src/anporia_wire/kernels.py": {"cython_ext"}}

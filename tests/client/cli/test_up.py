@@ -13,6 +13,7 @@ import pytest
 
 from tests.client.cli.conftest import PROGRAM, Run, program
 from tests.client.cli.test_exits import Serve, serve
+from tests.relays import RunningRelay
 
 __all__ = ["serve"]
 
@@ -32,11 +33,13 @@ def test_up_and_up_again(end: signal.Signals, tmp_path: Path) -> None:
             assert f"-e ANPORIA_RELAY_URL={url} -- " in said["claude"] and said["claude"].startswith(
                 "claude mcp add anporia"
             )
+            assert said["install"] == f"anporia-mcp install cursor --relay {url}"
             assert program("post", "hi", "--relay", url).code == 0
             again = program("up", "--port", port, "--json")
             assert again.code == 0 and json.loads(again.out)["already_running"]
             shown = program("up", "--port", port)
             assert f"export ANPORIA_RELAY_URL={url}" in shown.out and "claude mcp add anporia --scope user" in shown.out
+            assert said["install"] in shown.out
         finally:
             up.send_signal(end)
             _, err = up.communicate(timeout=30)
@@ -62,3 +65,17 @@ def test_no_relay_installed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     said = run("up", "--port", "0")
     assert said.code == 1 and "pip install ./wire ./store ./cython_ext ./relay" in said.err
+
+
+def test_the_server_of_mcp_by_its_path_or_how_to_install_it(
+    run: Run, relay: RunningRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = relay.url.rpartition(":")[2]
+    monkeypatch.setattr("anporia_client.cli.up._program", lambda name: f"/some folder/{name}")
+    said = run("up", "--port", port, "--json").json
+    assert said["claude"].endswith(" -- '/some folder/anporia-mcp-server'") and said["note"] is None
+    monkeypatch.setattr("anporia_client.cli.up._program", lambda _: None)
+    said = run("up", "--port", port, "--json").json
+    assert said["claude"].endswith(" -- anporia-mcp-server")
+    assert "pip install ./wire ./client ./mcp_server" in said["note"]
+    assert said["note"] in run("up", "--port", port).out

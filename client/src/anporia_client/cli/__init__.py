@@ -20,7 +20,7 @@ from anporia_wire import AnporiaError
 from . import failures, screen
 from .options import Group, Options
 
-__all__ = ["cli", "main"]
+__all__ = ["Root", "cli", "listen_to_the_library", "main", "run"]
 
 # where each command is written, and what it does: help does not load them
 _COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
@@ -74,7 +74,18 @@ class _ReaderGone(Exception):  # noqa: N818, RUF100  # no error: `anporia ... | 
     """Whoever read our output has left."""
 
 
-class _Root(Group):
+class Root(Group):
+    """The outermost group of a program built of our commands: shows what the library warns of, and bears `| head`."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        listen_to_the_library(ctx.ensure_object(Options).verbose)
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _ReaderGone from None
+
+
+class _Anporia(Root):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_TABLE)
 
@@ -100,16 +111,9 @@ class _Root(Group):
             with formatter.section(section):
                 formatter.write_dl([(name, about) for name, (_, about) in commands.items()])
 
-    def invoke(self, ctx: click.Context) -> Any:
-        _listen_to_the_library(ctx.ensure_object(Options).verbose)
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            raise _ReaderGone from None
-
 
 @click.group(
-    cls=_Root,
+    cls=_Anporia,
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
@@ -129,13 +133,18 @@ def cli() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command; gives its exit code. Never raises, unless the interpreter itself ends."""
+    """Run the command `anporia`; gives its exit code. Never raises, unless the interpreter itself ends."""
+    return run(cli, "anporia", args)
+
+
+def run(command: click.Command, program: str, args: Sequence[str] | None = None) -> int:
+    """Run a program that is built of our commands, with every failure ending as it does here. Never raises."""
     given = list(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that cannot show a letter gets an escape, not an error
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = cli.main(given, prog_name="anporia", standalone_mode=False)
+        status = command.main(given, prog_name=program, standalone_mode=False)
         sys.stdout.flush()
     except _ReaderGone:
         return _left()
@@ -221,7 +230,8 @@ class _Said(logging.Handler):
             screen.note(text)
 
 
-def _listen_to_the_library(verbose: int) -> None:
+def listen_to_the_library(verbose: int) -> None:
+    """Show what the library warns of on standard error, as ours and each once; with `verbose` more than warnings."""
     log = logging.getLogger("anporia.client")
     log.handlers[:] = [_Said(verbose)]
     log.setLevel({0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from .options import Command, Options, pass_options
 if TYPE_CHECKING:
     from anporia_wire import Keypair
 
-__all__ = ["doctor"]
+__all__ = ["doctor", "examined", "report"]
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -31,7 +31,12 @@ def doctor(context: click.Context, options: Options) -> None:
       anporia doctor
       anporia doctor --relay http://127.0.0.1:8080 --json
     """
-    found = list(_examined(options))
+    report(context, options, examined(options))
+
+
+def report(context: click.Context, options: Options, findings: Iterable[Finding]) -> None:
+    """Print what was found, and end with exit code 1 if any of it failed. Other programs have findings of their own."""
+    found = list(findings)
     failed = any(one.status == "fail" for one in found)
     if options.json:
         screen.emit({"ok": not failed, "checks": [asdict(one) for one in found]})
@@ -47,7 +52,8 @@ def doctor(context: click.Context, options: Options) -> None:
         context.exit(1)
 
 
-def _examined(options: Options) -> Iterator[Finding]:
+def examined(options: Options) -> Iterator[Finding]:
+    """Look at installation, key, proxies and the relays that are meant."""
     yield from here()
     keypair: Keypair | None = None
     for finding, opened in identity_of(options):

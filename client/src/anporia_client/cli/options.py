@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import sys
 import time
@@ -24,6 +25,7 @@ __all__ = [
     "given_text",
     "on_terminal",
     "pass_options",
+    "renamed",
     "shown_kind",
 ]
 
@@ -105,6 +107,14 @@ class Group(click.Group):
         super().__init__(*args, **kwargs)
         self.params += _shared()
         self.context_settings.setdefault("help_option_names", ["-h", "--help"])
+
+
+def renamed(command: Command, program: str) -> Command:
+    """Give a command of ours for another program, whose name its help then shows. It takes the same options."""
+    there = copy.copy(command)
+    # a word follows the program's name; "pass show anporia | ..." is another's argument
+    there.help = re.sub(r"\banporia (?=[a-z])", f"{program} ", command.help or "")
+    return there
 
 
 class _Id(click.ParamType):  # type: ignore[type-arg]  # click 8.1 knows no arguments

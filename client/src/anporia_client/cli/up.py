@@ -1,9 +1,10 @@
-"""`up`: a relay on this machine, as a program of its own, and the line that connects Claude Code to it."""
+"""`up`: a relay on this machine, as a program of its own, and the lines that connect Claude Code and others to it."""
 
 from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -28,6 +29,7 @@ _STOP_S = 15.0  # the relay gives open requests a few seconds
 _READY = re.compile(r"\bready\b.*?\burl=(https?://\S+)")
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104, RUF100  # listening on all, it is reached on this one
 _INSTALL = "pip install ./wire ./store ./cython_ext ./relay"
+_INSTALL_SERVER = "pip install ./wire ./client ./mcp_server"
 
 
 @click.command(cls=Command)
@@ -95,17 +97,21 @@ def _said(options: Options, about: dict[str, Any]) -> None:
     url = about["url"]
     server = "anporia-mcp-server"
     found = _program(server)
-    called = found if found and not shutil.which(server) else server
     export = f"export ANPORIA_RELAY_URL={url}"
-    claude = f"claude mcp add anporia --scope user -e ANPORIA_RELAY_URL={url} -- {called}"
-    hint = None if found else "anporia-mcp-server is not installed here yet: the line works once it is"
+    # by its path: another program of that name may come first on the path
+    claude = f"claude mcp add anporia --scope user -e ANPORIA_RELAY_URL={url} -- {shlex.quote(found or server)}"
+    others = f"anporia-mcp install cursor --relay {url}"
+    hint = None if found else f"{server} is not installed here. In a checkout of Anporia: {_INSTALL_SERVER}"
     if options.json:
-        screen.emit_line({**about, "export": export, "claude": claude, "note": hint})
+        screen.emit_line({**about, "export": export, "claude": claude, "install": others, "note": hint})
         return
     screen.line(f"{'A relay answers already at' if about['already_running'] else 'Relay at'} {url}")
     screen.line(f"\nFor this shell's programs:\n  {export}\n\nFor Claude Code:\n  {claude}")
+    screen.line(
+        f"\nFor Claude Desktop, Cursor, VS Code and Codex (anporia-mcp install lists them), such as:\n  {others}"
+    )
     if hint:
-        screen.line(f"  ({hint})")
+        screen.line(f"\n({hint})")
 
 
 def _program(name: str) -> str | None:

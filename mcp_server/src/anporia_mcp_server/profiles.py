@@ -1,0 +1,60 @@
+"""Profiles: what strangers say of themselves, and the first one of this agent, declared once, if it has none."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from .failures import ToolFailure
+
+if TYPE_CHECKING:
+    from .session import Session
+
+__all__ = ["declare_first", "fields_of", "name_of"]
+
+log = logging.getLogger("anporia.mcp")
+
+
+def fields_of(content: str) -> dict[str, Any]:
+    """Read a profile's or another declaration's content; anything but a JSON object is an empty one."""
+    try:
+        value = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def name_of(content: str) -> str:
+    """Give the name a profile says, as it stands, or an empty one."""
+    name = fields_of(content).get("name")
+    return name if isinstance(name, str) else ""
+
+
+def declare_first(session: Session) -> bool:
+    """Declare a first profile, so that others see a name; says whether it did.
+
+    At most once for an identity at a relay, in whichever process is first; never where a profile exists already,
+    and never when it cannot be known (seed 004 sections 3.2 and 6.4).
+    """
+    if session.settings.read_only or not session.settings.auto_profile:
+        return False
+    agent, now = session.agent, session.wall()
+    try:
+        with session.reading():
+            if agent.query(kinds=[0], authors=[agent.agent_id], limit=1):
+                return False
+        if not session.ledger.claim_profile(agent.relay_url, now):
+            return False
+        try:
+            with session.publishing("profile"):
+                agent.declare_profile(name=f"claude-mcp-{agent.agent_id[:8]}", description="An agent run through MCP")
+        except ToolFailure:
+            session.ledger.release_profile(agent.relay_url)
+            raise
+    except ToolFailure as exc:
+        log.info("no first profile was declared: %s", exc)
+        return False
+    log.info("declared a first profile; anporia_declare_profile replaces it")
+    return True

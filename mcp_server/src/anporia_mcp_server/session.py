@@ -1,0 +1,127 @@
+"""Who speaks here and what they may do: the agent, its relay, its local limits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from anporia_client import Agent, Keypair
+
+from .authors import Authors
+from .failures import ToolFailure, translated
+from .ledger import Ledger
+from .settings import Settings
+
+__all__ = ["TIMEOUT_S", "Session"]
+
+TIMEOUT_S = 15.0  # of a call to the relay, as in the client; a model is told so when it passes
+
+_SEEN = 200  # ids offered as completions
+
+
+class Session:
+    """One person's agent at one relay. Any thread may call; `make` gives an agent for a key."""
+
+    def __init__(
+        self,
+        keypair: Keypair,
+        settings: Settings,
+        make: Callable[[Keypair], Agent],
+        *,
+        key_path: Path | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self.wall = wall
+        self.seen: OrderedDict[str, None] = OrderedDict()
+        """Ids of events that were shown, the newest last."""
+        self._make = make
+        self._turn, self._making = threading.Lock(), threading.Lock()
+        self.authors = Authors(self)
+        self._agent: Agent | None = None
+        self._agents: list[Agent] = []
+        self.become(keypair, key_path)
+
+    @property
+    def agent(self) -> Agent:
+        """The agent that speaks, made when it is first needed: its password may be a slow keychain's.
+
+        Raises `SettingsError`, `BadAddress`.
+        """
+        with self._making:
+            if self._agent is None:
+                self._agent = self._make(self._keypair)
+                self._agents.append(self._agent)
+            return self._agent
+
+    @property
+    def agent_id(self) -> str:
+        """Its id."""
+        return self._keypair.agent_id
+
+    def become(self, keypair: Keypair, key_path: Path | None) -> None:
+        """Speak as this identity from now on; calls under way end as the one before."""
+        with self._making:
+            self._keypair, self.key_path = keypair, key_path
+            self._agent = None
+            self.ledger = Ledger(self.settings.folder / "mcp" / f"{keypair.agent_id}.db")
+
+    def other(self, keypair: Keypair) -> Agent:
+        """Give an agent for another key at the same relay; the caller closes it."""
+        return self._make(keypair)
+
+    @contextmanager
+    def publishing(self, what: str) -> Iterator[Agent]:
+        """Have the agent to publish `what`, such as "post": counted, and failures told. Raises `ToolFailure`."""
+        if self.settings.read_only:
+            raise ToolFailure(f"This server is read-only (--read-only). The {what} was not published.", "read_only")
+        self.ledger.take_write(self.wall())
+        with translated(self.agent_id, TIMEOUT_S, publishing=what, wall=self.wall):
+            yield self.agent
+
+    @contextmanager
+    def reading(self, wanted: str = "an answer of a relay") -> Iterator[Agent]:
+        """Have the agent to read what is `wanted` with; failures are told. Raises `ToolFailure`."""
+        with translated(self.agent_id, TIMEOUT_S, wanted=wanted, wall=self.wall):
+            yield self.agent
+
+    def keep_secrets(self, *values: object) -> None:
+        """Refuse what holds this agent's private key, in any text, list or object. Raises `ToolFailure`."""
+        secret = self._keypair.seed.hex()
+        if any(secret in text.lower() for text in _texts(list(values))):
+            raise ToolFailure(
+                "This text holds your private key. Nothing was published: it must never be shown.", "secret"
+            )
+
+    def note(self, events: Iterable[dict[str, Any]]) -> None:
+        """Remember which events were shown."""
+        with self._turn:
+            for event in events:
+                self.seen[event["id"]] = None
+                self.seen.move_to_end(event["id"])
+            while len(self.seen) > _SEEN:
+                self.seen.popitem(last=False)
+
+    def close(self) -> None:
+        """Close the connections to the relay and the file of limits."""
+        for agent in self._agents:
+            agent.close()
+        self.ledger.close()
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Give every text in a value, the names in objects too; however deep."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, Mapping):
+            left += [*one.keys(), *one.values()]
+        elif isinstance(one, (list, tuple)):
+            left += one

@@ -1,0 +1,262 @@
+"""`install`: shown first, done once, and nothing of others touched."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from anporia_mcp_server.commands.clients import Machine
+from tests.client.cli.conftest import Ran
+from tests.mcp_server.commands.conftest import Run
+
+RELAY = "http://127.0.0.1:8080"
+PROGRAM = str(Path(sys.executable).parent / "anporia-mcp-server")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="modes, links and scripts of POSIX")
+
+
+def test_it_is_shown_and_needs_a_yes(run: Run, home: Path) -> None:
+    shown = run("install", "cursor", "--relay", RELAY)
+    assert shown.code == 2 and "--yes" in shown.err and not (home / ".cursor").exists()
+    assert f'+   "command": "{PROGRAM}"' in shown.out and str(home / ".cursor" / "mcp.json") in shown.out
+    assert "anporia-mcp login --relay" in shown.out
+    dry = run("install", "cursor", "--relay", RELAY, "--dry-run")
+    assert dry.code == 0 and "--dry-run" in dry.out and not (home / ".cursor").exists()
+    said = run("install", "cursor", "--json").json
+    assert said["error"]["code"] == "not_confirmed" and not said["applied"] and said["action"] == "add"
+
+
+def test_asked_on_a_terminal(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("anporia_mcp_server.commands.install"), "on_terminal", lambda: True)
+    assert run("install", "cursor", stdin="n\n").code == 130 and not (home / ".cursor").exists()
+    assert run("install", "cursor", stdin="y\n").code == 0
+    assert json.loads((home / ".cursor" / "mcp.json").read_text())["mcpServers"]["anporia"]["command"] == PROGRAM
+
+
+def test_twice_is_once_and_remove_gives_the_file_back(run: Run, folder: Path) -> None:
+    file = folder / ".mcp.json"
+    text = '{\n\t"mcpServers": {\n\t\t"x": {"command": "y", "args": [1,2]}\n\t}\n}'
+    file.write_text(text)
+    install = ("install", "claude-code", "--scope", "project", "--yes", "--json")
+    first = run(*install, "--relay", RELAY).json
+    assert first["applied"] and first["action"] == "add" and first["backup"] == f"{file}.anporia-backup"
+    assert json.loads(file.read_text())["mcpServers"]["anporia"] == {
+        "type": "stdio",
+        "command": PROGRAM,
+        "args": [],
+        "env": {"ANPORIA_RELAY_URL": RELAY, "ANPORIA_RELAY_PASSWORD": "${ANPORIA_RELAY_PASSWORD:-}"},
+    }
+    again = run(*install, "--relay", RELAY).json
+    assert again["action"] == "none" and not again["applied"]
+    changed = run(*install, "--read-only", "--tools", "core,tasks").json  # the relay of before stays
+    assert changed["action"] == "replace" and changed["entry"]["env"]["ANPORIA_RELAY_URL"] == RELAY
+    assert changed["entry"]["args"] == ["--read-only", "--tools", "core,tasks"]
+    assert Path(changed["backup"]).read_text() == text
+    assert run(*install, "--remove").json["action"] == "remove" and file.read_text() == text
+    assert run(*install, "--remove").json["action"] == "none"
+
+
+def test_vscode_asks_for_the_password_of_a_relay_elsewhere(run: Run, folder: Path, home: Path) -> None:
+    assert run("install", "vscode", "--scope", "project", "--yes", "--relay", RELAY).code == 0
+    assert "inputs" not in json.loads((folder / ".vscode" / "mcp.json").read_text())
+    assert run("install", "vscode", "--yes", "--relay", "https://relay.example").code == 0
+    [made] = home.rglob("mcp.json")
+    assert json.loads(made.read_text())["inputs"][0]["password"] is True
+
+
+def test_codex(run: Run, home: Path) -> None:
+    (home / ".codex").mkdir()
+    (home / ".codex" / "config.toml").write_text('# mine\nmodel = "x"\n')
+    assert run("install", "codex", "--yes", "--relay", RELAY).code == 0
+    assert (home / ".codex" / "config.toml").read_text() == (
+        '# mine\nmodel = "x"\n\n[mcp_servers.anporia]\n'
+        f'command = "{PROGRAM}"\nargs = []\nenv = {{ ANPORIA_RELAY_URL = "{RELAY}" }}\n'
+    )
+
+
+def test_a_file_with_comments_is_left_alone(run: Run, folder: Path) -> None:
+    file = folder / ".vscode" / "mcp.json"
+    file.parent.mkdir()
+    file.write_text('{\n  // mine\n  "servers": {},\n}\n')
+    said = run("install", "vscode", "--scope", "project", "--yes")
+    assert said.code == 1 and str(file) in said.err and file.read_text().startswith("{\n  // mine")
+    assert json.loads(said.out)["servers"]["anporia"]["command"] == PROGRAM
+    assert run("install", "vscode", "--scope", "project", "--yes", "--json").json["error"]["code"] == "not_plain"
+    assert not file.with_name("mcp.json.anporia-backup").exists()
+
+
+@pytest.mark.parametrize(
+    ("entry", "word"),
+    [
+        ({"command": "their\x1b[2Jserver"}, "their\\x1b["),
+        ({"url": "http://x"}, "not one of ours"),
+        ({"command": "uvx", "args": ["anporia-mcp-server"]}, "package of others"),
+        ("nonsense", "not one of ours"),
+    ],
+)
+def test_an_entry_of_others_is_left_alone(run: Run, home: Path, entry: object, word: str) -> None:
+    file = home / ".cursor" / "mcp.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"mcpServers": {"anporia": entry}}))
+    for more in ([], ["--remove"]):
+        said = run("install", "cursor", "--yes", *more)
+        assert said.code == 1 and "--name" in said.err and word in said.err and "\x1b" not in said.err
+    assert json.loads(file.read_text()) == {"mcpServers": {"anporia": entry}}
+    assert run("install", "cursor", "--yes", "--name", "anporia-2").code == 0
+    assert json.loads(file.read_text())["mcpServers"].keys() == {"anporia", "anporia-2"}
+
+
+def test_a_password_that_stood_there_is_never_shown(run: Run, home: Path) -> None:
+    file = home / ".cursor" / "mcp.json"
+    file.parent.mkdir()
+    entry = {"command": "anporia-mcp-server", "env": {"ANPORIA_RELAY_PASSWORD": "opensesame"}}
+    file.write_text(json.dumps({"mcpServers": {"anporia": entry}}))
+    for more in (["--dry-run"], ["--dry-run", "--json"], ["--yes"]):
+        said = run("install", "cursor", *more)
+        assert said.code == 0 and "opensesame" not in said.out + said.err
+    assert "opensesame" in file.read_text()
+
+
+@posix
+def test_mode_and_link_stay(run: Run, home: Path, tmp_path: Path) -> None:
+    real = tmp_path / "dotfiles.json"
+    real.write_bytes(b'\xef\xbb\xbf{"mcpServers": {}}\r\n')
+    real.chmod(0o600)
+    link = home / ".cursor" / "mcp.json"
+    link.parent.mkdir()
+    link.symlink_to(real)
+    assert run("install", "cursor", "--yes").code == 0
+    assert link.is_symlink() and real.stat().st_mode & 0o777 == 0o600
+    assert real.read_bytes().startswith(b"\xef\xbb\xbf{") and b"anporia-mcp-server" in real.read_bytes()
+    assert (link.parent / "mcp.json.anporia-backup").stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dotfiles.json", "home", "project"]
+
+
+@posix
+def test_a_folder_that_takes_no_file(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "x")
+
+    monkeypatch.setattr("os.fsync", refused)
+    said = run("install", "cursor", "--yes")
+    assert said.code == 1 and "Permission denied" in said.err and list((home / ".cursor").iterdir()) == []
+
+
+def test_a_file_that_changed_meanwhile(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = home / ".cursor" / "mcp.json"
+    file.parent.mkdir()
+    module = importlib.import_module("anporia_mcp_server.commands.install")
+
+    def meanwhile() -> bool:
+        file.write_text('{"mcpServers": {"new": {}}}')
+        return True
+
+    monkeypatch.setattr(module, "on_terminal", meanwhile)
+    said = run("install", "cursor", stdin="y\n")
+    assert said.code == 1 and "just now" in said.err and json.loads(file.read_text())["mcpServers"] == {"new": {}}
+
+
+def test_wrong_use(run: Run, folder: Path) -> None:
+    def failed(*args: str) -> str:
+        said: Ran = run("install", *args)
+        assert said.code in (1, 2) and not said.out
+        return said.err
+
+    assert "no projects" in failed("claude-desktop", "--scope", "project")
+    assert "--name" in failed("cursor", "--name", "a b")
+    assert "toolset" in failed("cursor", "--tools", "nonsense")
+    assert "no program" in failed("cursor", "--command", str(folder / "none"))
+    assert "known again" in failed("cursor", "--command", sys.executable)
+    assert "opensesame" not in failed("cursor", "--relay", "https://me:opensesame@relay.example")
+    assert "once" in failed("cursor", "--relay", RELAY, "--relay", "http://127.0.0.1:1")
+    if sys.platform.startswith("linux"):
+        assert "no Claude Desktop" in failed("claude-desktop")
+
+
+def test_another_program_and_another_key(run: Run, home: Path, folder: Path) -> None:
+    said = run("install", "cursor", "--yes", "--json", "--command", PROGRAM, "--key", "my.key").json
+    assert said["entry"] == {
+        "type": "stdio",
+        "command": PROGRAM,
+        "args": [],
+        "env": {"ANPORIA_KEY_FILE": str(folder / "my.key")},
+    }
+    assert not (folder / "my.key").exists()
+
+
+def test_claude_desktop_on_a_mac(run: Run, home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mac = Machine("darwin", home, folder, {})
+    monkeypatch.setattr(Machine, "here", lambda: mac)
+    assert run("install", "claude-desktop", "--yes", "--relay", RELAY).code == 0
+    file = home / "Library" / "Application Support" / "Claude" / "claude_desktop_config.json"
+    entry = {"command": PROGRAM, "args": [], "env": {"ANPORIA_RELAY_URL": RELAY}}
+    assert json.loads(file.read_text()) == {"mcpServers": {"anporia": entry}}
+
+
+def test_half_a_character_is_no_reason_to_end_badly(run: Run, home: Path) -> None:
+    file = home / ".cursor" / "mcp.json"
+    file.parent.mkdir()
+    text = '{"mcpServers": {"anporia": {"command": "anporia-mcp", "note": "\\ud800"}}}'
+    file.write_text(text)
+    said = run("install", "cursor", "--yes")
+    assert said.code == 1 and "mistake" not in said.err and file.read_text() == text
+    assert run("install", "cursor", "--remove", "--dry-run").code == 0
+    assert run("install", "cursor", "--remove", "--dry-run", "--json").code == 0
+
+
+def test_without_a_client_they_are_listed(run: Run, home: Path) -> None:
+    assert run("install", "cursor", "--yes").code == 0
+    listed = {(one["client"], one["scope"]): one for one in run("install", "--json").json}
+    assert listed["cursor", "user"]["servers"] == ["anporia"] and listed["codex", "user"]["servers"] == []
+    shown = run("install")
+    assert shown.code == 0 and "claude-code" in shown.out and "anporia-mcp install CLIENT" in shown.out
+
+
+_CLAUDE = """#!/bin/sh
+printf '%s\\n' "$*" >> "{log}"
+case "$*" in *fails*) echo "no such luck" >&2; exit 3;; esac
+"""
+
+
+@posix
+def test_claude_code_is_told_by_its_own_program(run: Run, home: Path, folder: Path) -> None:
+    without = run("install", "claude-code", "--relay", RELAY, "--yes")
+    line = f"claude mcp add anporia --scope user -e ANPORIA_RELAY_URL={RELAY} -- {PROGRAM}"
+    assert without.code == 1 and line in without.out and "not on the PATH" in without.err
+    claude, log = folder / "bin" / "claude", folder / "log"
+    claude.parent.mkdir()
+    claude.write_text(_CLAUDE.format(log=log))
+    claude.chmod(0o755)
+    assert run("install", "claude-code", "--relay", RELAY, "--yes").code == 0
+    assert log.read_text() == f"{line.removeprefix('claude ')}\n" and not (home / ".claude.json").exists()
+    entry = {"type": "stdio", "command": "/old/anporia-mcp", "env": {"ANPORIA_RELAY_PASSWORD": "opensesame"}}
+    kept = json.dumps({"mcpServers": {"anporia": entry, "theirs": {"command": "x"}}, "numStartups": 3})
+    (home / ".claude.json").write_text(kept)
+    log.unlink()
+    said = run("install", "claude-code", "--relay", RELAY, "--yes")
+    assert said.code == 0 and "opensesame" not in said.out + log.read_text() and "left out" in said.out
+    assert log.read_text().splitlines() == ["mcp remove anporia --scope user", line.removeprefix("claude ")]
+    assert (home / ".claude.json").read_text() == kept
+    assert run("install", "claude-code", "--name", "theirs", "--yes").code == 1
+    assert run("install", "claude-code", "--remove", "--yes").code == 0
+    failed = run("install", "claude-code", "--name", "fails", "--yes", "--json")
+    assert failed.code == 1 and "no such luck" in failed.json["error"]["message"]
+
+
+def test_without_what_only_posix_has(home: Path, folder: Path) -> None:
+    script = (
+        "import sys\n"
+        "for name in ('fcntl', 'pwd', 'grp', 'termios', 'resource'): sys.modules[name] = None\n"
+        "from anporia_client.cli import Root, run\n"
+        "from anporia_mcp_server.commands import COMMANDS\n"
+        "sys.exit(run(Root('anporia-mcp', commands=list(COMMANDS)), 'anporia-mcp', sys.argv[1:]))\n"
+    )
+    command = [sys.executable, "-c", script, "install", "cursor", "--yes"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ}, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert (home / ".cursor" / "mcp.json").exists()
