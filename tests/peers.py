@@ -26,8 +26,8 @@ _ENVIRONMENT = dict(os.environ)
 def peer_python(name: str) -> Path:
     """Return the interpreter of `name`'s environment, after making it if need be; safe to call in parallel."""
     peer = PEERS[name]
-    constraints = ROOT / "constraints.txt"
-    made_from = json.dumps(peer) + constraints.read_text() + sys.version
+    constraints = _constraints(peer["requirements"])
+    made_from = json.dumps(peer) + constraints + sys.version
     home = ROOT / ".peers" / f"{name}-{hashlib.sha256(made_from.encode()).hexdigest()[:12]}"
     python, complete = home / "bin/python", home / "complete"
     if complete.exists():
@@ -40,10 +40,19 @@ def peer_python(name: str) -> Path:
         # made in its final place, since scripts hold its path; what was left half made has no `complete`
         for old in home.parent.glob(f"{name}-" + "[0-9a-f]" * 12):
             shutil.rmtree(old)
-        _install(home, python, ["-c", str(constraints), *peer["requirements"]])
+        pins = home.parent / f"{name}.constraints"
+        pins.write_text(constraints)
+        _install(home, python, ["-c", str(pins), *peer["requirements"]])
         _run(python, "-c", f"import {peer['module']}")
         complete.touch()
     return python
+
+
+def _constraints(requirements: list[str]) -> str:
+    """Give our pins, but for packages that the peer pins itself: it may need another `mcp` than we do."""
+    own = {one.partition("==")[0] for one in requirements}
+    pins = (ROOT / "constraints.txt").read_text().splitlines(keepends=True)
+    return "".join(pin for pin in pins if pin.partition("==")[0] not in own)
 
 
 def _install(home: Path, python: Path, wanted: list[str]) -> None:

@@ -82,6 +82,11 @@ class Dropped(Counter[str]):
             self["not_trusted"] += len(rows) - len(kept)
         return kept
 
+    def no_room(self, number: int) -> None:
+        """Count what an answer had no room for."""
+        if number:
+            self["no_room"] += number
+
 
 def views(session: Session, events: Sequence[dict[str, Any]], *, concise: bool = False) -> list[dict[str, Any]]:
     """Show verified events, with the names their authors give themselves.

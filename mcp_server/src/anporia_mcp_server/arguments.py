@@ -237,7 +237,7 @@ def _undescribed(node: Any) -> Any:
     return kept
 
 
-_AROUND = frozenset({"notice", "dropped"})
+_AROUND = frozenset({"notice", "dropped", "truncated", "sanitized", "resource"})
 _SILENT = frozenset({"title", "minLength", "maxLength", "minItems", "maxItems"})
 _SILENT_BELOW = frozenset({"additionalProperties"})
 _BEYOND = (("minimum", 0), ("maximum", 2**53 - 1), ("default", None))

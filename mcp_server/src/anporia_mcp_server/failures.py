@@ -76,9 +76,7 @@ def translated(
         raise ToolFailure(f"{one_line(str(exc), _DETAIL)}.", "bad_argument") from None
 
 
-def _text(
-    exc: AnporiaError, agent_id: str, timeout: float, publishing: str | None, wanted: str, now: float
-) -> str:
+def _text(exc: AnporiaError, agent_id: str, timeout: float, publishing: str | None, wanted: str, now: float) -> str:
     if not isinstance(exc, RelayError):
         # our own event was refused before it left, or the key cannot be used: our own words
         text = one_line(str(exc), 2 * _DETAIL)

@@ -127,8 +127,10 @@ class Showing:
             members = self._members(list(value.items()), depth)
             # a key must be of the very type str to become JSON
             return {str(self.text(key, NAME, line=True)): self.tree(one, most, depth - 1) for key, one in members}
-        self.left -= 24
-        return value if isinstance(value, (int, float, bool)) else None
+        self.left -= 48
+        # what is beyond 64 bits cannot be written as JSON again
+        known = isinstance(value, float) or (isinstance(value, int) and -(2**63) <= value < 2**64)
+        return value if known else None
 
     def marks(self, resource: str) -> dict[str, Any]:
         """Say what was done, if anything was: `truncated`, `sanitized`, and `resource`, where the exact words are."""

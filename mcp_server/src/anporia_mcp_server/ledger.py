@@ -6,6 +6,7 @@ A small SQLite file, so that several processes agree without a service, on every
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sqlite3
@@ -122,20 +123,22 @@ class Ledger:
         with self._turn:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                self._db.execute("COMMIT")
             except sqlite3.Error as exc:
                 raise ToolFailure(f"The file of local limits cannot be used ({exc}). Try again.", "ledger") from None
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
 
 
 def _opened(file: Path | None) -> sqlite3.Connection:
     if file is not None:
         try:
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (file.parent.parent, file.parent):  # each, since parents are made with the usual mode
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not os.access(file.parent, os.W_OK):  # a file that is there could be opened, but never written
+                raise PermissionError(errno.EACCES, "the folder is not writable")
             os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite would make it readable for all
             return _connected(str(file))
         except (OSError, sqlite3.Error) as exc:

@@ -40,12 +40,11 @@ def declare_first(session: Session) -> bool:
     """
     if session.settings.read_only or not session.settings.auto_profile:
         return False
-    agent, now = session.agent, session.wall()
     try:
-        with session.reading():
+        with session.reading() as agent:
             if agent.query(kinds=[0], authors=[agent.agent_id], limit=1):
                 return False
-        if not session.ledger.claim_profile(agent.relay_url, now):
+        if not session.ledger.claim_profile(agent.relay_url, session.wall()):
             return False
         try:
             with session.publishing("profile"):
@@ -55,6 +54,9 @@ def declare_first(session: Session) -> bool:
             raise
     except ToolFailure as exc:
         log.info("no first profile was declared: %s", exc)
+        return False
+    except Exception:
+        log.exception("no first profile was declared")  # in the background, where nothing may end the server
         return False
     log.info("declared a first profile; anporia_declare_profile replaces it")
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections import OrderedDict
@@ -22,6 +23,7 @@ __all__ = ["TIMEOUT_S", "Session"]
 TIMEOUT_S = 15.0  # of a call to the relay, as in the client; a model is told so when it passes
 
 _SEEN = 200  # ids offered as completions
+_CURSORS = 64  # of streams that go on by ids, some 70 kB each on a busy relay
 
 
 class Session:
@@ -43,6 +45,7 @@ class Session:
         self._make = make
         self._turn, self._making = threading.Lock(), threading.Lock()
         self.authors = Authors(self)
+        self._kept: OrderedDict[str, frozenset[str]] = OrderedDict()
         self._agent: Agent | None = None
         self._agents: list[Agent] = []
         self.become(keypair, key_path)
@@ -106,6 +109,20 @@ class Session:
                 self.seen.move_to_end(event["id"])
             while len(self.seen) > _SEEN:
                 self.seen.popitem(last=False)
+
+    def keep(self, ids: Iterable[str]) -> str:
+        """Remember ids for a cursor, which holds only the word that this gives."""
+        word = secrets.token_hex(8)
+        with self._turn:
+            self._kept[word] = frozenset(ids)
+            while len(self._kept) > _CURSORS:
+                self._kept.popitem(last=False)
+        return word
+
+    def kept(self, word: str | None) -> frozenset[str] | None:
+        """Give what was remembered under a word; None when it is forgotten, as after a restart."""
+        with self._turn:
+            return self._kept.get(word) if word is not None else None
 
     def close(self) -> None:
         """Close the connections to the relay and the file of limits."""

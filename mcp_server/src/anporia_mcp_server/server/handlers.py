@@ -70,6 +70,12 @@ def build(session: Session) -> Server[None]:
     bus = InMemorySubscriptionBus()
     watches = Watches(session, bus)
 
+    def keep_secrets(*values: object) -> None:
+        try:
+            session.keep_secrets(*values)
+        except ToolFailure as exc:  # what came is not repeated
+            raise MCPError(types.INVALID_PARAMS, str(exc)) from None
+
     async def list_tools(_ctx: _CONTEXT, _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         return types.ListToolsResult(tools=[_described(tool) for tool in offered.values()])
 
@@ -78,6 +84,7 @@ def build(session: Session) -> Server[None]:
     ) -> types.CallToolResult | types.InputRequiredResult:
         tool = offered.get(params.name)
         if tool is None:
+            keep_secrets(params.name)
             raise MCPError(types.INVALID_PARAMS, f'There is no tool "{one_line(params.name, NAME)}".')
         try:
             # before anything repeats a wrong argument, or asks the relay about it
@@ -117,6 +124,7 @@ def build(session: Session) -> Server[None]:
 
     async def read_resource(_ctx: _CONTEXT, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         uri = str(params.uri)
+        keep_secrets(uri)
         try:
             text = await anyio.to_thread.run_sync(resources.read, session, uri, abandon_on_cancel=True, limiter=threads)
         except ToolFailure as exc:
@@ -129,6 +137,7 @@ def build(session: Session) -> Server[None]:
 
     async def complete(_ctx: _CONTEXT, params: types.CompleteRequestParams) -> types.CompleteResult:
         template = params.ref.uri if isinstance(params.ref, types.ResourceTemplateReference) else ""
+        keep_secrets(template, params.argument.value)
         begun = params.argument.value[:NAME]
         call = partial(resources.complete, session, template, begun)
         values = await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=threads)
@@ -138,6 +147,7 @@ def build(session: Session) -> Server[None]:
         return types.ListPromptsResult(prompts=[_ONBOARD])
 
     async def get_prompt(_ctx: _CONTEXT, params: types.GetPromptRequestParams) -> types.GetPromptResult:
+        keep_secrets(params.name, params.arguments)
         if params.name != _ONBOARD.name:
             raise MCPError(types.INVALID_PARAMS, f'There is no prompt "{one_line(params.name, NAME)}".')
         given = params.arguments or {}
@@ -148,6 +158,7 @@ def build(session: Session) -> Server[None]:
     listen = ListenHandler(bus)
 
     async def listened(ctx: _CONTEXT, params: types.SubscriptionsListenRequestParams) -> Any:
+        keep_secrets(*map(str, params.notifications.resource_subscriptions or ()))
         async with watches.of(params.notifications.resource_subscriptions or ()):
             return await listen(ctx, params)
 

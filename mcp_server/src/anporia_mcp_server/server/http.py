@@ -21,6 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .. import __version__
+from ..settings import BadSetting
 
 __all__ = ["LOOPBACK", "Http", "application", "serve"]
 
@@ -77,10 +78,14 @@ def application(server: Server[Any], http: Http, port: int) -> ASGIApp:
 
 
 def serve(server: Server[Any], http: Http) -> None:
-    """Serve until SIGINT or SIGTERM; says on standard error when it is ready. Raises `OSError` for the address."""
-    listener = socket.create_server(
-        (http.host, http.port), family=socket.AF_INET6 if ":" in http.host else socket.AF_INET, backlog=128
-    )
+    """Serve until SIGINT or SIGTERM; says on standard error when it is ready. Raises `BadSetting`."""
+    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+    try:
+        listener = socket.create_server((http.host, http.port), family=family, backlog=128)
+    except OSError as exc:
+        raise BadSetting(f"cannot listen on {http.host}:{http.port}: {exc.strerror or exc}") from None
+    # asyncio asks for this on its own sockets only; without it an answer's second packet waits 40 ms for a receipt
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     port = listener.getsockname()[1]
     config = uvicorn.Config(
         application(server, http, port),
@@ -96,6 +101,10 @@ def serve(server: Server[Any], http: Http) -> None:
         server_header=False,
         ws="none",
     )
+    try:
+        config.load()
+    except OSError as exc:  # ssl.SSLError is one
+        raise BadSetting(f"--tls-cert {http.tls_cert}, --tls-key {http.tls_key}: {exc.strerror or exc}") from None
     scheme, host = "https" if http.tls_cert else "http", f"[{http.host}]" if ":" in http.host else http.host
     click.echo(f"anporia-mcp: ready url={scheme}://{host}:{port}{http.path}", err=True)
     uvicorn.Server(config).run(sockets=[listener])

@@ -30,18 +30,22 @@ _Item = SessionMessage | Exception
 
 async def serve(server: Server[Any]) -> None:
     """Serve until the host closes our standard input. Standard output carries the protocol and nothing else."""
-    # `write` is closed last: stdio_server leaves only when it is
-    async with (
-        stdio_server() as (read, write),
-        write,
-        server.lifespan(server) as state,
-        anyio.create_task_group() as tasks,
-    ):
-        router = _Router(server, state, tasks, write)
-        async for item in read:
-            if isinstance(item, SessionMessage):  # what was no JSON-RPC message is passed over, as the SDK does
-                await router.take(item)
-        router.close()
+    try:
+        # `write` is closed last: stdio_server leaves only when it is
+        async with (
+            stdio_server() as (read, write),
+            write,
+            read,
+            server.lifespan(server) as state,
+            anyio.create_task_group() as tasks,
+        ):
+            router = _Router(server, state, tasks, write)
+            async for item in read:
+                if isinstance(item, SessionMessage):  # what was no JSON-RPC message is passed over, as the SDK does
+                    await router.take(item)
+            router.close()
+    except* (BrokenPipeError, anyio.BrokenResourceError):  # the host closed our standard output as well
+        pass
 
 
 class _Router:
@@ -85,8 +89,9 @@ class _Router:
                 )
 
             async def pass_on() -> None:
-                async for message in out:
-                    await self._write.send(message)
+                async with out:
+                    async for message in out:
+                        await self._write.send(message)
 
             self._tasks.start_soon(run)
             self._tasks.start_soon(pass_on)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.from_thread
@@ -33,8 +32,7 @@ class Watches:
         self.tasks: TaskGroup | None = None
         self._session = session
         self._bus = bus
-        self._listeners: Counter[str] = Counter()
-        self._streams: dict[str, Events] = {}
+        self._followed: dict[str, _Followed] = {}
         self._threads = anyio.CapacityLimiter(_MOST)
 
     @asynccontextmanager
@@ -42,35 +40,58 @@ class Watches:
         """Follow what can change of these while the block runs; single events never change."""
         held = [uri for uri in dict.fromkeys(map(str, uris)) if watched(uri) is not None]
         for uri in held:
-            self._listeners[uri] += 1
-            if self._listeners[uri] == 1 and self.tasks is not None:
-                self.tasks.start_soon(self._follow, uri)
+            if uri not in self._followed and self.tasks is not None:
+                self._followed[uri] = _Followed(uri)
+                self.tasks.start_soon(self._follow, self._followed[uri])
+        joined = [self._followed[uri] for uri in held if uri in self._followed]
+        for followed in joined:
+            followed.listeners += 1
         try:
             yield
         finally:
-            for uri in held:
-                self._listeners[uri] -= 1
-                if not self._listeners[uri]:
-                    del self._listeners[uri]
-                    if (stream := self._streams.pop(uri, None)) is not None:
-                        stream.close()
+            for followed in joined:
+                followed.listeners -= 1
+                if not followed.listeners:
+                    del self._followed[followed.uri]
+                    followed.end()
 
-    async def _follow(self, uri: str) -> None:
-        if self._threads.available_tokens < 1:
-            log.warning("more than %d rooms and profiles are listened to; changes of the rest are not told", _MOST)
+    async def _follow(self, followed: _Followed) -> None:
+        if len(self._followed) > _MOST:
+            log.warning("more than %d rooms and profiles are listened to; the rest waits until others leave", _MOST)
+        await anyio.to_thread.run_sync(self._read, followed, abandon_on_cancel=True, limiter=self._threads)
+
+    def _read(self, followed: _Followed) -> None:
+        uri, conditions = followed.uri, cast("Any", watched(followed.uri))
+        if followed.ended:  # they left while it waited for its turn
             return
-        await anyio.to_thread.run_sync(self._read, uri, abandon_on_cancel=True, limiter=self._threads)
-
-    def _read(self, uri: str) -> None:
-        conditions: Any = watched(uri)
         try:
             stream = self._session.agent.stream(**conditions)
-            self._streams[uri] = stream
-            if uri not in self._listeners:  # they left while it was opened
-                stream.close()
+            followed.began(stream)
             for _ in stream:
                 anyio.from_thread.run(self._bus.publish, ResourceUpdated(uri=uri))
         except AnporiaError as exc:
             log.warning("changes of %s are not told any more: %s", uri, exc)
         except RuntimeError:  # the loop ended meanwhile
             log.debug("no longer watching", exc_info=True)
+
+
+class _Followed:
+    """One address, from when the first listens until the last has left; who comes later begins another."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.listeners = 0
+        self.ended = False
+        self._stream: Events | None = None
+
+    def began(self, stream: Events) -> None:
+        """Take its stream, which is closed at once if they left while it was opened."""
+        self._stream = stream
+        if self.ended:
+            stream.close()
+
+    def end(self) -> None:
+        """Close its stream, or the one that is just being opened."""
+        self.ended = True
+        if self._stream is not None:
+            self._stream.close()

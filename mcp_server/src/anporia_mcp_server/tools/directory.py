@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import orjson
 from pydantic import Field
@@ -14,7 +14,7 @@ from anporia_client import Agent, Unsupported
 
 from ..answers import ROOM, Dropped, Place, fitting, notice, size
 from ..arguments import Limit
-from ..foreign import DESCRIPTION, NAME, Text, one_line, plain_name
+from ..foreign import DESCRIPTION, NAME, Showing, Text, plain_name
 from ..profiles import fields_of
 from ..session import Session
 from .reading import Cursor, Walk
@@ -23,14 +23,23 @@ __all__ = ["get_agents", "get_capabilities", "get_rooms", "get_stats"]
 
 _AT_ONCE = 100  # authors of one question: relays take 256 (protocol section 8)
 _OFFERS = 32  # of one agent that are shown
-_LANGUAGES = 32
+_LANGUAGES, _LANGUAGE = 32, 35  # and characters of each
+_ROW = 30_000  # bytes: room for all of its texts, were each character of them escaped
 _HOUR = 3_600
 _PAGE = 1_000
 
 _TOPIC = 256
 
 
-class Capability(TypedDict):
+class Marked(TypedDict, total=False):
+    """A row whose texts may have been cut or made visible; `resource`: where they stand exactly."""
+
+    truncated: bool
+    sanitized: bool
+    resource: str
+
+
+class Capability(Marked):
     """What an agent says it can do."""
 
     agent_id: str
@@ -50,7 +59,7 @@ class Capabilities(TypedDict):
     next_cursor: str | None
 
 
-class AgentRow(TypedDict):
+class AgentRow(Marked):
     """What an agent says of itself. `declared_at`: Unix seconds."""
 
     agent_id: str
@@ -70,7 +79,7 @@ class Agents(TypedDict):
     next_cursor: str | None
 
 
-class Room(TypedDict):
+class Room(Marked):
     """A topic in use."""
 
     topic: str
@@ -113,11 +122,13 @@ def get_capabilities(
     dropped, rows, room, last = Dropped(), list[Capability](), ROOM, None
     walk = _declared(session, 4, cursor, dropped)
     for event in _newest_of_each(session, 4, walk, dropped):
-        offered = [row for row in _offers(event) if row["name"].startswith(name_prefix)]
+        all_of_it = [row for row in _offers(event) if row["name"].startswith(name_prefix)]
+        offered = fitting(all_of_it)
         room -= size(offered)
         if rows and (len(rows) + len(offered) > limit or room < 0):
             break  # an agent's offers stay together: the next page begins with them
         rows, last = rows + offered, event
+        dropped.no_room(len(all_of_it) - len(offered))
     else:
         last = walk.last if walk.cut else None
     place = Place.of(last) if last is not None else None
@@ -148,9 +159,14 @@ def get_rooms(session: Session, limit: Limit = 100) -> Rooms:
         elif session.settings.trusted_only and not plain_name(topic):
             dropped["not_trusted"] += 1  # whoever posts names a room, so a name must have no room for a sentence
         else:
-            rows.append({"topic": Text.of(topic, _TOPIC), "event_count": count, "last_active": last})
+            shown = Text.of(topic, _TOPIC)
+            marks: Marked = {"truncated": True} if shown.cut else {}
+            marks = {**marks, "sanitized": True} if shown.escaped else marks
+            rows.append({"topic": shown, "event_count": count, "last_active": last, **marks})
     rows.sort(key=lambda row: (-row["last_active"], row["topic"]))
-    return {"notice": notice(session), "rooms": fitting(rows[:limit]), "dropped": dict(dropped)}
+    fit = fitting(rows[:limit])
+    dropped.no_room(min(limit, len(rows)) - len(fit))
+    return {"notice": notice(session), "rooms": fit, "dropped": dict(dropped)}
 
 
 def get_stats(session: Session) -> Stats:
@@ -182,7 +198,7 @@ def _declared(session: Session, kind: int, cursor: str | None, dropped: Dropped)
 def _newest_of_each(session: Session, kind: int, walk: Walk, dropped: Dropped) -> Iterator[dict[str, Any]]:
     """Give each agent's newest event of a kind, newest first, by agents whose words are shown."""
     seen: set[str] = set()
-    with session.reading() as agent:
+    with session.reading("a list of events") as agent:
         walked = iter(walk)
         while page := list(islice(walked, _AT_ONCE)):
             new = [e for e in page if e["agent_id"] not in seen]
@@ -197,16 +213,19 @@ def _newest_of_each(session: Session, kind: int, walk: Walk, dropped: Dropped) -
 
 
 def _agent(event: dict[str, Any]) -> AgentRow:
-    said = fields_of(event["content"])
+    said, showing = fields_of(event["content"]), Showing(_ROW)
     languages = said.get("languages")
-    return {
+    listed = languages if isinstance(languages, list) else []
+    row: AgentRow = {
         "agent_id": event["agent_id"],
-        "name": one_line(said.get("name"), NAME),
-        "description": Text.of(said.get("description"), DESCRIPTION),
-        "model_family": one_line(said.get("model_family"), NAME),
-        "languages": [one_line(one, 35) for one in languages[:_LANGUAGES]] if isinstance(languages, list) else [],
+        "name": showing.text(said.get("name"), NAME, line=True),
+        "description": showing.text(said.get("description"), DESCRIPTION),
+        "model_family": showing.text(said.get("model_family"), NAME, line=True),
+        "languages": [showing.text(one, _LANGUAGE, line=True) for one in listed[:_LANGUAGES]],
         "declared_at": event["created_at"],
     }
+    showing.cut = showing.cut or len(listed) > _LANGUAGES
+    return cast(AgentRow, row | showing.marks(f"anporia://agent/{event['agent_id']}/profile"))
 
 
 def _offers(event: dict[str, Any]) -> list[Capability]:
@@ -215,25 +234,27 @@ def _offers(event: dict[str, Any]) -> list[Capability]:
     for offer in offered[:_OFFERS] if isinstance(offered, list) else ():
         if not isinstance(offer, dict) or not isinstance(offer.get("name"), str):
             continue
-        price = offer.get("price", offer.get("pricing"))
-        rows.append(
-            {
-                "agent_id": event["agent_id"],
-                "name": one_line(offer["name"], NAME),
-                "description": Text.of(offer.get("description"), DESCRIPTION),
-                "input": _as_text(offer.get("input")),
-                "output": _as_text(offer.get("output")),
-                "price": _as_text(price),
-            }
-        )
+        showing = Showing(_ROW)
+        row: Capability = {
+            "agent_id": event["agent_id"],
+            "name": showing.text(offer["name"], NAME, line=True),
+            "description": showing.text(offer.get("description"), DESCRIPTION),
+            "input": showing.text(_as_text(offer.get("input")), DESCRIPTION),
+            "output": showing.text(_as_text(offer.get("output")), DESCRIPTION),
+            "price": showing.text(_as_text(offer.get("price", offer.get("pricing"))), DESCRIPTION),
+        }
+        rows.append(cast(Capability, row | showing.marks(f"anporia://event/{event['id']}")))
     return rows
 
 
 def _as_text(value: object) -> str:
-    """Show a field that some agents fill with text and others with an object."""
+    """Read a field that some agents fill with text and others with an object."""
     if value is None:
         return ""
-    return Text.of(value if isinstance(value, str) else orjson.dumps(value).decode(), DESCRIPTION)
+    try:
+        return value if isinstance(value, str) else orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        return "(nested too deeply to be shown)"  # it reads what it does not write
 
 
 def _recent(agent: Agent, since: int) -> tuple[int, bool]:

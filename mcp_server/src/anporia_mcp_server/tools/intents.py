@@ -148,11 +148,9 @@ def listing(
             author=author, assignee=assignee, parent=parent, topic=topic, status=status, limit=limit
         )
     kept = dropped.trusted(session, found, lambda row: str(row["agent_id"]))
-    return {
-        "notice": notice(session),
-        "intents": fitting([_shown(session, row, _FEW, ROOM // 4) for row in kept]),
-        "dropped": dict(dropped),
-    }
+    shown = fitting([_shown(session, row, _FEW, ROOM // 4) for row in kept])
+    dropped.no_room(len(kept) - len(shown))
+    return {"notice": notice(session), "intents": shown, "dropped": dict(dropped)}
 
 
 def _shown(session: Session, row: dict[str, Any], most: int, room: int) -> dict[str, Any]:

@@ -28,7 +28,9 @@ _PAGE = 1_000  # the most that a relay gives at once (protocol section 8)
 _MOST_SEARCHED = 5_000  # events looked through for one answer; beyond that the caller is told
 _LOOK_S = 0.2  # how long events may gather after the first, and how late a deadline may be noticed
 _TELL_S = 5.0  # between two words of progress
-_STREAM_PLACE = re.compile(r"place:([!-~]{1,200})|since:([0-9]{1,12})", re.ASCII)
+_PLACE = re.compile(r"[0-9a-f-]{1,80}", re.ASCII)  # (protocol section 32)
+_CLOCKS_APART_S = 300  # an event may be dated so much ahead (protocol section 5.1), so the next one may be older
+_STREAM_PLACE = re.compile(r"place:([!-~]{1,200})|since:([0-9]{1,12})(?:-([0-9a-f]{16}))?", re.ASCII)
 
 Progress = Callable[[float, float, str], None]
 Kind = Annotated[int, Field(ge=0, le=2**53 - 1)]
@@ -109,7 +111,7 @@ def query(
     """Query events from the Anporia relay. Filter by kind, author, topic, or time window. Newest first."""
     place, dropped = Place.parse(cursor), Dropped()
     before = until if place is None else place.at if until is None else min(until, place.at)
-    with session.reading() as agent:
+    with session.reading("a list of events") as agent:
         walk = Walk(
             agent, dropped, place, page_size=min(limit + 2, _PAGE), kinds=kinds, authors=authors, topic=topic,
             mentions=mentions, since=since, until=before,
@@ -142,34 +144,40 @@ def stream(
 
     Pass next_cursor back as since_cursor, and nothing between calls is missed.
     """
-    place = _stream_place(since_cursor)
-    started, dropped = session.wall(), Dropped()
+    place, since, word = _stream_place(since_cursor)
+    started, dropped = int(session.wall()), Dropped()
     came: list[tuple[str | None, dict[str, Any]]] = []
+    known: set[str] = set()
     with session.reading() as agent:
-        events = agent.stream(
-            topic=topic, kinds=kinds or None, last_event_id=place if isinstance(place, str) else None, keep_invalid=True
-        )
+        events = agent.stream(topic=topic, kinds=kinds or None, last_event_id=place, keep_invalid=True)
         with contextlib.closing(events):
-            if isinstance(place, int):
-                came += [(None, event) for event in _dated(session, agent, topic, kinds, place, max_events, dropped)]
-            here, deadline = events.place, time.monotonic() + wait_seconds
+            if _place_of(events) is None or since is not None:  # a relay that cannot resume a stream
+                missed, known = _missed(session, agent, topic, kinds, since, word, started, dropped)
+                came += [(None, event) for event in missed[:max_events]]
+                known -= {event["id"] for event in missed[max_events:]}
+            given = {event["id"] for _, event in came}
+            here, deadline = _place_of(events), time.monotonic() + wait_seconds
             with _ending(events, came, deadline, progress if wait_seconds else None):
                 while len(came) < max_events:
                     event = next(events, None)
                     if event is None:
                         break
-                    here = events.place
-                    came += [(here, one) for one in dropped.genuine([event])]
+                    here = _place_of(events)
+                    if "invalid" in event or event["id"] not in given:
+                        came += [(here, one) for one in dropped.genuine([event])]
     kept = dropped.trusted(session, came, lambda one: str(one[1]["agent_id"]))
     shown = fitting(views(session, [event for _, event in kept]))
-    if len(shown) < len(kept):
+    rest = {event["id"] for _, event in kept[len(shown) :]}
+    if rest:
         here = kept[len(shown) - 1][0]
-    since = max((event["created_at"] for event in shown), default=int(started))
+    known = (known | {event["id"] for _, event in came}) - rest
+    # as long as some were left for the next call, it looks as far back as this one
+    later = since if (since is not None and len(came) >= max_events) or rest else None
     return {
         "notice": notice(session),
         "events": shown,
         "dropped": dict(dropped),
-        "next_cursor": f"since:{since}" if here is None else f"place:{here}",
+        "next_cursor": f"place:{here}" if here is not None else f"since:{later or started}-{session.keep(known)}",
         "timed_out": not came,
     }
 
@@ -219,23 +227,38 @@ def _replies(
     return sorted(found, key=lambda event: (event["created_at"], event["id"])), complete
 
 
-def _stream_place(cursor: str | None) -> str | int | None:
-    """Read where a stream goes on: a place of the relay's, or a date. Raises `ToolFailure`."""
+def _stream_place(cursor: str | None) -> tuple[str | None, int | None, str | None]:
+    """Read where a stream goes on: a place of the relay's, or a date and what was given. Raises `ToolFailure`."""
     if cursor is None:
-        return None
+        return None, None, None
     found = _STREAM_PLACE.fullmatch(cursor)
     if found is None:
         raise ToolFailure("since_cursor must be a next_cursor that anporia_stream gave, unchanged.", "bad_argument")
-    return found[1] or int(found[2])
+    return found[1], int(found[2]) if found[2] else None, found[3]
 
 
-def _dated(
-    session: Session, agent: Agent, topic: str | None, kinds: list[int], since: int, most: int, dropped: Dropped
-) -> list[dict[str, Any]]:
-    """Give what is dated since then and was not shown yet, oldest first: for relays that cannot resume a stream."""
-    listed = agent.query(kinds=kinds, topic=topic, since=since, limit=_PAGE, keep_invalid=True)
-    new = [event for event in dropped.genuine(listed) if event["id"] not in session.seen]
-    return list(reversed(new))[:most]
+def _place_of(events: StreamedEvents) -> str | None:
+    """Give the relay's place; None where its word has room for words, since a cursor is no place for a stranger's."""
+    return events.place if events.place is not None and _PLACE.fullmatch(events.place) else None
+
+
+def _missed(
+    session: Session, agent: Agent, topic: str | None, kinds: list[int], since: int | None, word: str | None,
+    now: int, dropped: Dropped,
+) -> tuple[list[dict[str, Any]], set[str]]:  # fmt: skip
+    """Give what came since a date, oldest first, and the ids of all that is there; for relays without places.
+
+    What is dated a little before is looked at too, since clocks differ; `word` tells what of it was there before.
+    """
+    before = session.kept(word)
+    back = 0 if since is not None and before is None else _CLOCKS_APART_S  # we were started anew: told by date alone
+    walk = Walk(
+        agent, dropped, None, page_size=_PAGE, topic=topic, kinds=kinds,
+        since=max(0, (now if since is None else since) - back),
+    )  # fmt: skip
+    listed = list(walk)
+    new = [] if since is None else [event for event in reversed(listed) if event["id"] not in (before or ())]
+    return new, {event["id"] for event in listed}
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ __all__ = [
 
 _MOST_CONTENT = 65_536  # bytes (protocol section 3)
 _RECKONED_S = 1.1  # a relay's trust is a second late at most (protocol section 18)
+_VOTES = 100  # of one's own on one agent that are looked at: in 24 hours there is one, and withdrawals
 _NEXT_SECOND_S = 1.5  # events are dated in seconds: what shall count after another one waits for the next
 
 Content = Annotated[
@@ -169,8 +170,9 @@ def trust_vote(
     if target_agent_id == session.agent_id:
         raise ToolFailure("A vote on yourself counts nothing, so it was not cast.", "bad_argument")
     with session.reading() as agent:
-        mine = agent.query(kinds=[6], authors=[agent.agent_id], mentions=target_agent_id, limit=1)
-    known = _vote(mine[0]) if mine else None
+        mine = agent.query(kinds=[6], authors=[agent.agent_id], mentions=target_agent_id, limit=_VOTES)
+    # a withdrawal counts nothing here: the pause is from the vote before it
+    known = next((vote for vote in map(_vote, mine) if vote.score), None)
     _follow(session, mine[0] if mine else None)
     with session.ledger.voting(target_agent_id, score, session.wall(), known), session.publishing("vote") as agent:
         answer = agent.trust_vote(target_agent_id=target_agent_id, score=score, reason=reason)

@@ -86,7 +86,11 @@ def accept(
             task_id=task_id,
             eta_unix=int(session.wall()) + eta_seconds,
             # what we sign is no place for a stranger's sentences
-            price_quote={n: paid[n] for n in ("currency", "amount") if type(paid.get(n)) is int or plain_name(paid.get(n))},
+            price_quote={
+                name: value
+                for name in ("currency", "amount")
+                if type(value := paid.get(name)) is int or plain_name(value)
+            },
             terms_hash=hashlib.sha256(asked["content"].encode()).hexdigest(),
             requester_agent_id=asked["agent_id"],
             capability=_capability(fields),
@@ -155,8 +159,7 @@ def show(session: Session, task_id: EventId) -> Task:
     first = shown[0] if asked and shown and shown[0]["id"] == task_id else None
     rest = shown[1:] if first else shown
     events_shown = fitting(rest, ROOM - size(first), least=0)
-    if len(events_shown) < len(rest):
-        dropped["no_room"] += len(rest) - len(events_shown)
+    dropped.no_room(len(rest) - len(events_shown))
     status = thread.get("status")
     return {
         "notice": notice(session),
