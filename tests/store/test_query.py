@@ -229,7 +229,7 @@ def machine_steps(connection: sqlite3.Connection, statement: q.Statement | None)
         Filter(authors=frozenset(AGENTS), until=NOW + 10**6),
         Filter(kinds=frozenset(range(4)), until=NOW + 10**6),
     ],
-    ids=str,
+    ids=["all", "until", "between", "topic", "topic-until", "authors", "authors-until", "kinds-until"],
 )
 async def test_page_1000_costs_what_page_1_costs(store: SqliteStore, filter_: Filter) -> None:
     log = some(4_040, seconds=100)
