@@ -641,6 +641,8 @@ async def intents(w: World) -> None:
     w.note("not covered", await cid.check_authority(post["event"]))
     assert w.noted["not covered"]["reason"] == "out_of_scope"
     assert w.note("nobody's child", await cid.check_authority(declared["event"])) is None
+    both = [post["event"], declared["event"]]
+    assert w.note("several acts", await cid.check_authorities(both)) == [w.noted["not covered"], None]
     with pytest.raises(AnporiaError):
         await cid.check_authority({**post["event"], "content": "forged"})
     w.note("delegations", [await ada.get_delegations(), await cid.get_delegations(ben.id.upper())])

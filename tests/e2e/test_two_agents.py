@@ -36,11 +36,18 @@ async def _talk(alice: Host, ben: Host) -> None:
     heard = await ben.call("anporia_stream", topic="tea", since_cursor=begin["next_cursor"], wait_seconds=20)
     assert [event["id"] for event in heard["events"]] == [first["id"]]
     second = await ben.call("anporia_reply", parent_id=first["id"], content="Assam.")
+    # what is answered in a room is heard there
+    answered = await alice.call("anporia_stream", topic="tea", since_cursor=heard["next_cursor"], wait_seconds=20)
+    assert [event["id"] for event in answered["events"]] == [second["id"]]
     third = await alice.call("anporia_reply", parent_id=second["id"], content="With milk?")
     assert third["root_id"] == first["id"]
     thread = await ben.call("anporia_get_thread", event_id=third["id"])
     assert thread["root"]["id"] == first["id"] and thread["complete"]
     assert {event["content"] for event in thread["replies"]} == {"Assam.", "With milk?"}
+    slip = await alice.call("anporia_post", content="a slip of the pen")
+    assert "another agent's" in await ben.refusal("anporia_revoke", event_id=slip["id"])
+    await alice.call("anporia_revoke", event_id=slip["id"], reason="not meant")
+    assert "revoked" in await ben.refusal("anporia_get_thread", event_id=slip["id"])
 
 
 async def _work(windows: list[Host], ids: list[str]) -> str:
@@ -53,15 +60,28 @@ async def _work(windows: list[Host], ids: list[str]) -> str:
         "anporia_request_task", capability="translate.de_en", input={"text": "Tee"}, reward_credit=10
     )
     task = str(asked["task_id"])
-    await ben.call("anporia_accept_task", task_id=task)
+    assert asked["available_credit"] == -10
+    assert [row["task_id"] for row in (await ben.call("anporia_list_tasks"))["tasks"]] == [task]
+    assert "not yours to do" in await ben.refusal("anporia_submit_result", task_id=task, output="early")
+    assert "your own" in await alice.refusal("anporia_accept_task", task_id=task)
+    assert (await ben.call("anporia_accept_task", task_id=task))["won"] is True
+    assert "accepted already" in await carol.refusal("anporia_accept_task", task_id=task)
+    assert "accepted already" in await alice.refusal("anporia_cancel_task", task_id=task)
+    assert (await ben.call("anporia_list_tasks"))["tasks"] == []
     await ben.call("anporia_submit_result", task_id=task, output={"text": "tea"})
+    assert "a party" in await alice.refusal("anporia_verify_task", task_id=task, verdict="passed")
     assert (await alice.call("anporia_get_task", task_id=task))["status"] == "completed"
-    await carol.call("anporia_verify_task", task_id=task, verdict="passed", reasons=["It is."])
+    judged = await carol.call("anporia_verify_task", task_id=task, verdict="passed", reasons=["It is."])
+    assert judged["provider"] == ids[1]
     shown = await alice.call("anporia_get_task", task_id=task)
     assert shown["status"] == "verified" and len(shown["events"]) == 3
     # a tenth is the treasury's (protocol section 20)
     assert (await alice.call("anporia_get_credit"))["balance"] == -10
     assert (await alice.call("anporia_get_credit", agent_id=ids[1]))["balance"] == 9
+    other = (await alice.call("anporia_request_task", capability="paint", input={}, reward_credit=5))["task_id"]
+    await alice.call("anporia_cancel_task", task_id=other, reason="no wall")
+    assert (await alice.call("anporia_get_task", task_id=other))["status"] == "cancelled"
+    assert (await alice.call("anporia_get_credit"))["available"] == -10
     return task
 
 
@@ -93,13 +113,17 @@ async def _spawn(alice: Host, ben: Host, home: Path, relay_url: str) -> None:
     """Alice spawns a child for posts; a second server runs as the child; she takes her name back."""
     spawned = await alice.call("anporia_spawn_agent", name="scout", scope=[1], description="looks around")
     entry = spawned["configuration"]["mcpServers"]["anporia-scout"]
+    assert "the kind 2" in await alice.refusal("anporia_spawn_agent", name="echo", scope=["reply"])
     assert os.stat(spawned["key_path"]).st_mode & 0o777 == 0o600
     parameters = StdioServerParameters(
         command=entry["command"], args=entry["args"], env=environment(relay_url, home, entry["env"])
     )
     async with Client(parameters) as client:
         child = Host(client)
-        assert (await child.call("anporia_get_stats"))["your_agent_id"] == spawned["agent_id"]
+        stats = await child.call("anporia_get_stats")
+        assert stats["your_agent_id"] == spawned["agent_id"]
+        (given,) = stats["acts_for"]
+        assert (given["parent"], given["scope"], given["active"]) == (spawned["parent"], [1], True)
         covered = await child.call("anporia_post", content="I look around.", topics=["scouting"])
         await child.call("anporia_reply", parent_id=covered["id"], content="Beyond my scope.")
         await asyncio.sleep(1.1)  # acts are judged by their dates, in seconds

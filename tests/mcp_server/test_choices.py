@@ -39,8 +39,7 @@ async def test_read_only_offers_nothing_that_publishes_and_refuses_it(sessions: 
         assert [name for name, reads in hints.items() if not reads] == ["anporia_use_identity"]
         assert {"anporia_query", "anporia_stream", "anporia_get_task", "anporia_intent_status"} <= hints.keys()
         for name in ("anporia_post", "anporia_trust_vote", "anporia_spawn_agent"):
-            with pytest.raises(MCPError, match=f'There is no tool "{name}"'):
-                await host.client.call_tool(name, {"content": "x"})
+            assert f'There is no tool "{name}"' in await host.refusal(name, content="x")
         stats = await host.call("anporia_get_stats")
         assert (stats["read_only"], stats["writes_left"]) == (True, 0)
     for tool, given in (
@@ -60,8 +59,8 @@ async def test_toolsets_and_single_tools_in_their_order(sessions: Sessions) -> N
     assert tools == ("anporia_query", "anporia_get_rooms", *TOOLSETS["tasks"])
     async with in_process(sessions(tools=tools)) as host:
         assert tuple(tool.name for tool in (await host.client.list_tools()).tools) == tools
-        with pytest.raises(MCPError, match='There is no tool "anporia_post"'):
-            await host.client.call_tool("anporia_post", {"content": "x"})
+        assert "started without it" in await host.refusal("anporia_post", content="x")
+        assert 'Did you mean "anporia_query"?' in await host.refusal("anporia_querry")
     async with in_process(sessions()) as host:
         names = [tool.name for tool in (await host.client.list_tools()).tools]
         assert names == [*TOOLSETS["core"], *TOOLSETS["intents"]]
@@ -207,9 +206,29 @@ async def test_what_is_asked_about(sessions: Sessions, mode: str, confirm: str) 
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_a_host_that_cannot_ask_is_not_asked(sessions: Sessions, mode: str) -> None:
-    async with in_process(sessions(confirm="writes"), mode) as host:
-        assert (await host.call("anporia_post", content="x"))["accepted"] is True
+async def test_a_host_that_cannot_ask(sessions: Sessions, mode: str) -> None:
+    async with in_process(sessions(confirm="votes"), mode) as host:
+        assert (await host.call("anporia_trust_vote", **_VOTE))["accepted"] is True
+    # whoever wants to be asked about everything is not passed over
+    session = sessions(confirm="writes")
+    with counted(session) as published:
+        async with in_process(session, mode) as host:
+            assert "cannot ask the person" in await host.refusal("anporia_post", content="x")
+            assert (await host.call("anporia_get_stats"))["confirm"] == "writes"
+    assert published == [0]
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_the_person_sees_what_would_be_signed(sessions: Sessions, mode: str) -> None:
+    person = Person("decline")
+    async with in_process(sessions(confirm="writes", tools=chosen("all")), mode, elicitation_callback=person) as host:
+        await host.refusal("anporia_post", content="buy \u202e" + "x" * 5_000, topics=["tea"])
+        await host.refusal("anporia_declare_profile", name="Ada")
+        await host.refusal("anporia_request_task", capability="a.b", input={}, reward_credit=7)
+        await host.refusal("anporia_trust_vote", target_agent_id=_TARGET, score=0)
+    post, profile, task, vote = person.asked
+    assert "buy <U+202E>xxx" in post and '"topics":["tea"]} (shortened)' in post and len(post) < 500
+    assert '"name":"Ada"' in profile and "7 of your credit" in task and "Withdraw" in vote
 
 
 async def test_an_answer_holds_for_the_very_call_it_was_given_for(sessions: Sessions) -> None:

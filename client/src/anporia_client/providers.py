@@ -46,7 +46,7 @@ def _is_http(url: str) -> bool:
 def _package(url: str) -> Any:
     from importlib.metadata import entry_points
 
-    if re.match(r"[\w.-]+:[0-9]", url):
+    if re.match(r"[\w.-]+:[0-9]", url) and "@" not in url:  # else it may hold a password, which is not repeated
         raise BadAddress("relay_url has no scheme", advice=f"Did you mean http://{url[:100]} ?")
     scheme = url.partition(":")[0].lower()
     for found in entry_points(group=_GROUP, name=scheme):

@@ -125,8 +125,8 @@ def _sentence(place: str, error: Any, schema: Mapping[str, Any]) -> str:
     if kind == "value_error" and "64 lower-case hex" in str(context["error"]):
         where = "anporia_get_agents" if schema.get("description", "").startswith("agent") else "anporia_query"
         return f"{place} {context['error']} Get ids from {where}."
-    if kind in ("greater_than_equal", "less_than_equal") and {"minimum", "maximum"} <= schema.keys():
-        return f"{place} must be {schema['minimum']} to {schema['maximum']} (got {_short(value)})."
+    if kind in ("greater_than_equal", "less_than_equal"):
+        return f"{place} must be {_bounds(schema, context)} (got {_short(value)})."
     if kind == "value_error":
         return f"{place} {context['error']} (got {_short(value)})."
     if kind == "literal_error":
@@ -148,6 +148,12 @@ def _sentence(place: str, error: Any, schema: Mapping[str, Any]) -> str:
         return f"{place} must be: {schema['description']} (got {_short(value)})."
     message = str(error["msg"])
     return f"{place}: {message[0].lower()}{message[1:]} (got {_short(value)})."
+
+
+def _bounds(schema: Mapping[str, Any], context: Mapping[str, Any]) -> str:
+    if {"minimum", "maximum"} <= schema.keys():
+        return f"{schema['minimum']} to {schema['maximum']}"
+    return f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
 
 
 def _unknown(name: str, known: list[str]) -> str:
@@ -204,10 +210,8 @@ def _slim(schema: dict[str, Any], *, nulls: bool = False) -> dict[str, Any]:
                 kept[key] = {name: slim(one) for name, one in value.items()}
             elif key == "items":
                 kept[key] = {key: one for key, one in slim(value).items() if key != "description"}
-            elif key not in _SILENT and not (key in _SILENT_BELOW and not top) and (key, value) not in _BEYOND:
+            elif key not in _SILENT and (key, value) not in _BEYOND:
                 kept[key] = slim(value)
-        if "enum" in kept:
-            kept.pop("type", None)
         options = kept.get("anyOf")
         if isinstance(options, list) and len(options) == 2 and {"type": "null"} in options:
             other = next(one for one in options if one != {"type": "null"})
@@ -238,6 +242,5 @@ def _undescribed(node: Any) -> Any:
 
 
 _AROUND = frozenset({"notice", "dropped", "truncated", "sanitized", "resource"})
-_SILENT = frozenset({"title", "minLength", "maxLength", "minItems", "maxItems"})
-_SILENT_BELOW = frozenset({"additionalProperties"})
-_BEYOND = (("minimum", 0), ("maximum", 2**53 - 1), ("default", None))
+_SILENT = frozenset({"title", "minLength", "maxLength", "minItems", "maxItems", "additionalProperties"})
+_BEYOND = (("maximum", 2**53 - 1), ("default", None))

@@ -68,6 +68,10 @@ class Authors:
             return {}
         return {act["id"]: authority for act, authority in zip(acts, said, strict=True) if authority is not None}
 
+    def has_parent(self, agent_id: str) -> bool:
+        """Say whether an agent's profile says that it is somebody's child."""
+        return self._known([agent_id])[agent_id].has_parent
+
     def trusted(self, agent_ids: Iterable[str]) -> set[str]:
         """Say whose words are shown; all, unless `--trusted-only`. Scores are the relay's. Raises `ToolFailure`."""
         settings, wanted = self._session.settings, set(agent_ids)

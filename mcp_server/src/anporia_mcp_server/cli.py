@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,9 +19,10 @@ from anporia_client.requests import an_id
 from . import __version__
 from .settings import DEFAULT_TOOLS, TOOLSETS, BadSetting, Settings, chosen
 
-__all__ = ["main"]
+__all__ = ["main", "read"]
 
 _BAD_START = 2  # the exit status for settings that cannot be used
+_NAMES = ("anporia-mcp", "anporia-mcp-server")
 _COMMANDS = frozenset({"doctor", "install", "login", "logout"})
 _MOST_TOKEN = 4_096  # bytes of a token file
 _LEAST_TOKEN = 16  # characters: whoever guesses it speaks as the owner
@@ -106,9 +108,18 @@ def main() -> NoReturn:
     if _COMMANDS.intersection(sys.argv[1:]):
         from anporia_client.cli import run
 
-        sys.exit(run(command, "anporia-mcp"))
-    command(prog_name="anporia-mcp-server")
+        from .commands import PROGRAM, program
+
+        sys.exit(run(program, PROGRAM))
+    called = Path(sys.argv[0]).stem
+    command(prog_name=called if called in _NAMES else "anporia-mcp-server")
     sys.exit(0)
+
+
+def read(arguments: Sequence[str]) -> Settings:
+    """Read a command line as the server would, without serving. Raises `UsageError` and `BadSetting`."""
+    context = command.make_context("anporia-mcp-server", list(arguments))
+    return _settings(context.params)
 
 
 def _serve(given: dict[str, Any]) -> None:

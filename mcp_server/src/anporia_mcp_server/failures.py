@@ -127,7 +127,7 @@ def _text(exc: AnporiaError, agent_id: str, timeout: float, publishing: str | No
         )
     if isinstance(exc, Unsupported):
         return f"This relay cannot do that: {detail}."
-    return f"{detail}.{nothing}"
+    return f"{detail}.{nothing} {exc.advice}".rstrip()
 
 
 def _refused(exc: RelayRefused, detail: str, publishing: str | None) -> str:

@@ -36,8 +36,14 @@ TOOLSETS: dict[str, tuple[str, ...]] = {
         "anporia_accept_task",
         "anporia_submit_result",
         "anporia_verify_task",
+        "anporia_cancel_task",
+        "anporia_list_tasks",
         "anporia_get_task",
         "anporia_get_credit",
+    ),
+    "extras": (
+        "anporia_search",
+        "anporia_revoke",
     ),
     "identities": (
         "anporia_list_identities",

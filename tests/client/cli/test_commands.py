@@ -46,7 +46,9 @@ class Both:
         assert ran.out or code, ran
         assert "\x1b" not in ran.out
         if args[0] not in ("up", "completion"):
-            assert [line for line in ran.out.splitlines() if cell_len(line) > 80] == []
+            # a path is printed whole, and this one is as long as the folder of the tests
+            lines = [line for line in ran.out.splitlines() if line not in args]
+            assert [line for line in lines if cell_len(line) > 80] == []
         return ran
 
     def json(self, *args: str, stdin: str = "", code: int = 0) -> Ran:

@@ -33,7 +33,7 @@ def test_up_and_up_again(end: signal.Signals, tmp_path: Path) -> None:
             assert f"-e ANPORIA_RELAY_URL={url} -- " in said["claude"] and said["claude"].startswith(
                 "claude mcp add anporia"
             )
-            assert said["install"] == f"anporia-mcp install cursor --relay {url}"
+            assert said["install"].endswith(f"anporia-mcp install cursor --relay {url}")
             assert program("post", "hi", "--relay", url).code == 0
             again = program("up", "--port", port, "--json")
             assert again.code == 0 and json.loads(again.out)["already_running"]
@@ -74,6 +74,7 @@ def test_the_server_of_mcp_by_its_path_or_how_to_install_it(
     monkeypatch.setattr("anporia_client.cli.up._program", lambda name: f"/some folder/{name}")
     said = run("up", "--port", port, "--json").json
     assert said["claude"].endswith(" -- '/some folder/anporia-mcp-server'") and said["note"] is None
+    assert said["install"].startswith("'/some folder/anporia-mcp' install ")
     monkeypatch.setattr("anporia_client.cli.up._program", lambda _: None)
     said = run("up", "--port", port, "--json").json
     assert said["claude"].endswith(" -- anporia-mcp-server")

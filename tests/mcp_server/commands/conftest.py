@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from anporia_client.cli import Root
 from anporia_client.cli import run as run_program
-from anporia_mcp_server.commands import COMMANDS, PROGRAM
+from anporia_client.cli import screen
+from anporia_mcp_server.commands import PROGRAM, program
 from tests.client.cli.conftest import Ran
 
 Run = Callable[..., Ran]
@@ -49,10 +49,11 @@ def run(home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     def command(*args: str, stdin: str = "") -> Ran:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8"))
         capsys.readouterr()
-        code = run_program(Root(PROGRAM, commands=list(COMMANDS)), PROGRAM, args)
+        code = run_program(program, PROGRAM, args)
         said = capsys.readouterr()
         assert "Traceback" not in said.err and "\x1b" not in said.out
         return Ran(code, said.out, said.err)
 
     yield command
     log.handlers[:], log.level = before
+    screen.speak_as("anporia")

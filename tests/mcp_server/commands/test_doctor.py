@@ -26,14 +26,13 @@ def findings(run: Run, *args: str) -> dict[str, dict[str, Any]]:
 
 def test_the_clients_findings_and_ours(run: Run) -> None:
     found = findings(run)
-    assert {"server", "program", "mcp SDK", "package", "key", "network", "password source", "bearer token"} <= set(
-        found
-    )
+    assert {"server", "program", "mcp SDK", "package", "key", "network", "password source"} <= set(found)
+    assert "bearer token" not in found
     assert found["server"]["status"] == found["mcp SDK"]["status"] == found["program"]["status"] == "ok"
     assert found["network"]["status"] == "fail" and found["clients"]["status"] == "warn"
     assert "anporia-mcp install" in found["clients"]["fix"]
     shown = run("doctor", *NOBODY)
-    assert shown.code == 1 and "What to do:" in shown.out and "bearer token" in shown.out
+    assert shown.code == 1 and "What to do:" in shown.out
 
 
 def test_secrets_are_named_and_not_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +92,51 @@ def test_what_clients_files_say(run: Run, home: Path, folder: Path) -> None:
     assert found["Cursor, this folder"]["status"] == "warn"
     assert found["Codex"]["status"] == "warn" and "opensesame" not in str(found)
     assert "theirs" not in str(found) and "clients" not in found
+
+
+def entry(url: str | None) -> dict[str, Any]:
+    return {"command": PROGRAM, "env": {} if url is None else {"ANPORIA_RELAY_URL": url}}
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "detail", "fix"),
+    [
+        ("http://127.0.0.1:9/", "ok", "'a' uses http://127.0.0.1:9/", ""),
+        ("${MINE:-http://127.0.0.1:9}", "ok", "Cursor puts in the place of ${MINE", ""),
+        ("http://127.0.0.1:8", "warn", "this shell: http://127.0.0.1:9", "doctor --relay http://127.0.0.1:8"),
+        (None, "warn", "the public relay, https://anporia.com/api", "doctor --relay https://anporia.com/api"),
+        (
+            "127.0.0.1:8080",
+            "fail",
+            "no scheme",
+            "Did you mean http://127.0.0.1:8080 ? Then: anporia-mcp",
+        ),
+        ("http://me:opensesame@h", "fail", "must not hold", "Take it out"),
+        ("me:1opensesame@h", "fail", "must not hold", "Take it out"),
+        ("there", "fail", "not an address", "Use an address such as"),
+    ],
+)
+def test_which_relay_a_client_will_use(
+    url: str | None, status: str, detail: str, fix: str, run: Run, home: Path
+) -> None:
+    (home / ".cursor").mkdir()
+    (home / ".cursor" / "mcp.json").write_text(json.dumps({"mcpServers": {"a": entry(url)}}))
+    found = findings(run)["Cursor: relay"]
+    assert found["status"] == status and detail in found["detail"] and fix in found["fix"]
+    assert "opensesame" not in str(found) and bool(found["fix"]) is (status != "ok")
+
+
+def test_an_address_of_this_shell_that_is_none_is_not_repeated(run: Run, home: Path) -> None:
+    (home / ".cursor").mkdir()
+    (home / ".cursor" / "mcp.json").write_text(json.dumps({"mcpServers": {"a": entry("http://127.0.0.1:8")}}))
+    said = run("doctor", "--json", "--relay", "http://me:opensesame@h")
+    assert said.code == 1 and "opensesame" not in said.out + said.err and "none that can be used" in said.out
+
+
+def test_without_keyring_login_is_not_advised(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anporia_client.keychain.available", lambda: False)
+    monkeypatch.setenv("ANPORIA_RELAY_PASSWORD", "opensesame")
+    assert "ANPORIA_RELAY_PASSWORD_FILE" in findings(run)["password source"]["fix"]
 
 
 def test_login_bears_this_programs_name(run: Run) -> None:

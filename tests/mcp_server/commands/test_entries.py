@@ -40,6 +40,9 @@ def test_names_that_are_looked_up_on_the_index() -> None:
         assert entries.from_the_index({"command": "/usr/bin/uvx", "args": args})
     assert not entries.from_the_index({"command": "uvx", "args": ["--from", "./mcp_server", "anporia-mcp-server"]})
     assert not entries.from_the_index({"command": "uvx", "args": ["else"]})
+    named = ["--from", "anporia-mcp-server==0.3.0", "anporia-mcp-server"]
+    assert entries.from_the_index({"command": "uvx", "args": named})
+    assert not entries.from_the_index({"command": "uvx", "args": ["--find-links", "/dist", *named]})
 
 
 def test_how_each_client_writes_it_down() -> None:

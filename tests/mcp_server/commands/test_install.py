@@ -33,7 +33,9 @@ def test_it_is_shown_and_needs_a_yes(run: Run, home: Path) -> None:
 
 def test_asked_on_a_terminal(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.import_module("anporia_mcp_server.commands.install"), "on_terminal", lambda: True)
-    assert run("install", "cursor", stdin="n\n").code == 130 and not (home / ".cursor").exists()
+    no = run("install", "cursor", stdin="n\n")
+    assert no.code == 1 and no.err.endswith("anporia-mcp: nothing was changed\n") and not (home / ".cursor").exists()
+    assert run("install", "cursor").code == 130  # as with Ctrl-C
     assert run("install", "cursor", stdin="y\n").code == 0
     assert json.loads((home / ".cursor" / "mcp.json").read_text())["mcpServers"]["anporia"]["command"] == PROGRAM
 
@@ -44,7 +46,7 @@ def test_twice_is_once_and_remove_gives_the_file_back(run: Run, folder: Path) ->
     file.write_text(text)
     install = ("install", "claude-code", "--scope", "project", "--yes", "--json")
     first = run(*install, "--relay", RELAY).json
-    assert first["applied"] and first["action"] == "add" and first["backup"] == f"{file}.anporia-backup"
+    assert first["applied"] and first["action"] == "add" and first["backup"] is None
     assert json.loads(file.read_text())["mcpServers"]["anporia"] == {
         "type": "stdio",
         "command": PROGRAM,
@@ -56,9 +58,98 @@ def test_twice_is_once_and_remove_gives_the_file_back(run: Run, folder: Path) ->
     changed = run(*install, "--read-only", "--tools", "core,tasks").json  # the relay of before stays
     assert changed["action"] == "replace" and changed["entry"]["env"]["ANPORIA_RELAY_URL"] == RELAY
     assert changed["entry"]["args"] == ["--read-only", "--tools", "core,tasks"]
-    assert Path(changed["backup"]).read_text() == text
     assert run(*install, "--remove").json["action"] == "remove" and file.read_text() == text
     assert run(*install, "--remove").json["action"] == "none"
+    assert list(folder.iterdir()) == [file]  # what lies in a project is committed
+
+
+def test_the_first_state_is_kept_and_that_is_said_once(run: Run, home: Path) -> None:
+    file = home / ".cursor" / "mcp.json"
+    file.parent.mkdir()
+    file.write_text('{"mcpServers": {}}')
+    backup = file.with_name("mcp.json.anporia-backup")
+    first = run("install", "cursor", "--yes")
+    assert first.code == 0 and str(backup) in first.out and backup.read_text() == '{"mcpServers": {}}'
+    for more in (["--read-only"], ["--remove"]):
+        said = run("install", "cursor", "--yes", *more)
+        assert said.code == 0 and "backup" not in said.out and backup.read_text() == '{"mcpServers": {}}'
+
+
+def test_that_the_public_relay_is_public_is_said_before_asking(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for args in ([], ["--relay", "https://anporia.com/api/"]):
+        said = run("install", "cursor", "--dry-run", *args).out
+        assert "https://anporia.com/api" in said and "public for good" in said and "first profile" in said
+    assert "first profile" not in run("install", "cursor", "--dry-run", "--read-only").out
+    monkeypatch.setenv("ANPORIA_RELAY_URL", RELAY)
+    assert "for good" not in run("install", "cursor", "--yes").out
+    monkeypatch.delenv("ANPORIA_RELAY_URL")
+    assert "for good" not in run("install", "cursor", "--read-only", "--dry-run").out  # the entry of before names one
+
+
+def test_a_relay_that_is_no_address_is_not_written(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, advice in (
+        ("127.0.0.1:8080", "Did you mean http://127.0.0.1:8080 ?"),
+        ("", "such as"),
+        ("x", "such as"),
+    ):
+        said = run("install", "cursor", "--yes", "--relay", given)
+        assert said.code == 2 and not said.out and said.err.count("\n") == 1
+        assert said.err.startswith("anporia-mcp: --relay ") and advice in said.err
+    monkeypatch.setenv("ANPORIA_RELAY_URL", "127.0.0.1:8080")
+    said = run("install", "cursor", "--yes")
+    assert said.code == 2 and said.err.startswith("anporia-mcp: ANPORIA_RELAY_URL has no scheme")
+    assert not (home / ".cursor").exists()
+    monkeypatch.delenv("ANPORIA_RELAY_URL")
+    (home / ".cursor").mkdir()
+    old = {"command": PROGRAM, "env": {"ANPORIA_RELAY_URL": "127.0.0.1:8080"}}
+    (home / ".cursor" / "mcp.json").write_text(json.dumps({"mcpServers": {"anporia": old}}))
+    said = run("install", "cursor", "--yes", "--read-only")
+    assert said.code == 2 and "--relay replaces" in said.err
+    assert run("install", "cursor", "--yes", "--relay", RELAY).code == 0
+
+
+def test_without_keyring_the_variables_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anporia_client.keychain.available", lambda: False)
+    for client in ("cursor", "codex"):
+        said = run("install", client, "--dry-run", "--relay", RELAY).out
+        assert "ANPORIA_RELAY_PASSWORD_FILE" in said and "anporia-mcp login" not in said
+    project = run("install", "claude-code", "--scope", "project", "--dry-run").out
+    assert "ANPORIA_RELAY_PASSWORD where claude" in project and "anporia-mcp login" not in project
+
+
+def test_what_the_server_shall_show_and_ask_stands_in_its_arguments(run: Run) -> None:
+    some = ["--trusted-only", "--min-trust", "2", "--allow", "ab" * 32, "--allow", "cd" * 32, "--confirm", "writes"]
+    assert run("install", "cursor", "--yes", "--json", *some).json["entry"]["args"] == some
+    for wrong in (["--min-trust", "much"], ["--allow", "ab"], ["--confirm", "all"], ["--tools", "nonsense"]):
+        said = run("install", "cursor", "--yes", *wrong)
+        assert said.code == 2 and said.err.count("\n") == 1
+        assert said.err.startswith("anporia-mcp: ") and (wrong[0] in said.err or wrong[1] in said.err)
+
+
+def test_this_program_is_named(run: Run) -> None:
+    assert run("--relay", RELAY, "install", "cursor", "--dry-run").code == 0
+    assert run("install", "--nonsense").err.startswith("anporia-mcp: No such option")
+    assert run("install", "--nonsense").err.endswith("See anporia-mcp install --help\n")
+    assert run("install", "--help").out.startswith("Usage: anporia-mcp install ")
+
+
+@posix
+def test_help_bears_the_name_it_was_called_by() -> None:
+    for name in ("anporia-mcp", "anporia-mcp-server"):
+        done = subprocess.run(
+            [str(Path(PROGRAM).with_name(name)), "--help"], capture_output=True, text=True, timeout=60
+        )
+        assert done.stdout.startswith(f"Usage: {name} [OPTIONS]")
+    command = [PROGRAM, "--relay", RELAY, "install", "cursor", "--dry-run"]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60).returncode == 0
+
+
+def test_nothing_is_removed_where_no_client_is_named(run: Run) -> None:
+    assert "No client" in run("install", "--remove").err
+    assert run("install", "vscode", "--scope", "project", "--name", "mine", "--yes").code == 0
+    said = run("install", "--remove", "--yes")
+    assert said.code == 2 and not said.out and "vscode --scope project --name mine" in said.err
+    assert run("install", "vscode", "--scope", "project", "--name", "mine", "--yes", "--json").json["action"] == "none"
 
 
 def test_vscode_asks_for_the_password_of_a_relay_elsewhere(run: Run, folder: Path, home: Path) -> None:
@@ -72,7 +163,9 @@ def test_vscode_asks_for_the_password_of_a_relay_elsewhere(run: Run, folder: Pat
 def test_codex(run: Run, home: Path) -> None:
     (home / ".codex").mkdir()
     (home / ".codex" / "config.toml").write_text('# mine\nmodel = "x"\n')
-    assert run("install", "codex", "--yes", "--relay", RELAY).code == 0
+    shown = run("install", "codex", "--yes", "--relay", RELAY)
+    assert shown.code == 0 and f'  + env = {{ ANPORIA_RELAY_URL = "{RELAY}" }}\n' in shown.out
+    assert "  + [mcp_servers.anporia]\n" in shown.out
     assert (home / ".codex" / "config.toml").read_text() == (
         '# mine\nmodel = "x"\n\n[mcp_servers.anporia]\n'
         f'command = "{PROGRAM}"\nargs = []\nenv = {{ ANPORIA_RELAY_URL = "{RELAY}" }}\n'
@@ -252,9 +345,9 @@ def test_without_what_only_posix_has(home: Path, folder: Path) -> None:
     script = (
         "import sys\n"
         "for name in ('fcntl', 'pwd', 'grp', 'termios', 'resource'): sys.modules[name] = None\n"
-        "from anporia_client.cli import Root, run\n"
-        "from anporia_mcp_server.commands import COMMANDS\n"
-        "sys.exit(run(Root('anporia-mcp', commands=list(COMMANDS)), 'anporia-mcp', sys.argv[1:]))\n"
+        "from anporia_client.cli import run\n"
+        "from anporia_mcp_server.commands import PROGRAM, program\n"
+        "sys.exit(run(program, PROGRAM, sys.argv[1:]))\n"
     )
     command = [sys.executable, "-c", script, "install", "cursor", "--yes"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ}, timeout=60)

@@ -66,9 +66,10 @@ def walk(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, .
 # the fields in which strangers speak, of each list
 _THEIRS = {
     "events": {"content", "tags", "topics", "author_name"},
-    "root": {"content", "tags", "author_name"},
-    "replies": {"content", "tags", "author_name"},
-    "request": {"content", "tags", "author_name"},
+    "root": {"content", "tags", "topics", "author_name"},
+    "replies": {"content", "tags", "topics", "author_name"},
+    "request": {"content", "tags", "topics", "author_name"},
+    "tasks": {"capability", "input", "reward", "constraints"},
     "agents": {"name", "description", "model_family", "languages"},
     "capabilities": {"name", "description", "input", "output", "price"},
     "rooms": {"topic"},

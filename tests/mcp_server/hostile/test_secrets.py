@@ -95,8 +95,8 @@ async def test_the_key_is_refused_wherever_it_stands(tmp_path: Path, capfd: pyte
 
 async def _no_answer_holds_it(host: Host) -> None:
     key = "AB" * 32
+    assert await host.refusal(key) == _REFUSED
     for asking in (
-        host.client.call_tool(key, {}),
         host.client.read_resource(f"anporia://event/{key.lower()}"),
         host.client.read_resource(f"anporia://room/{key}"),
         host.client.get_prompt("anporia-onboard", {"name": key}),

@@ -140,6 +140,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def run(command: click.Command, program: str, args: Sequence[str] | None = None) -> int:
     """Run a program that is built of our commands, with every failure ending as it does here. Never raises."""
     given = list(sys.argv[1:] if args is None else args)
+    screen.speak_as(program)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that cannot show a letter gets an escape, not an error
             stream.reconfigure(errors="backslashreplace")
@@ -154,7 +155,7 @@ def run(command: click.Command, program: str, args: Sequence[str] | None = None)
     except (click.Abort, KeyboardInterrupt):
         return _ended(given, failures.INTERRUPTED, "interrupted", "interrupted")
     except click.ClickException as exc:
-        return _ended(given, failures.USAGE, "usage", _usage(exc))
+        return _ended(given, failures.USAGE, "usage", _usage(exc, program))
     except BrokenPipeError:
         return _left()
     except AnporiaError as exc:
@@ -171,9 +172,9 @@ def run(command: click.Command, program: str, args: Sequence[str] | None = None)
     return status if isinstance(status, int) else failures.OK
 
 
-def _usage(error: click.ClickException) -> str:
+def _usage(error: click.ClickException, program: str) -> str:
     text = error.format_message().rstrip(".")
-    command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "anporia"
+    command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else program
     return f"{text}{'' if text.endswith('?') else '.'} See {command} --help"
 
 
@@ -185,7 +186,7 @@ def _ended(given: Sequence[str], status: int, code: str, text: str, described: d
             for handler in logging.getLogger("anporia.client").handlers:
                 for kept in handler.kept if isinstance(handler, _Said) else ():
                     screen.note(kept)
-        screen.note(text)
+        screen.note(screen.renamed(text))
         if "--json" in options:
             about = {"code": code, "message": text, "detail": text, "url": None}
             click.echo(json.dumps(described or {"error": about}, default=str))

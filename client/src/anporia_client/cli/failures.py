@@ -93,6 +93,8 @@ def sentence(error: AnporiaError) -> str:
     advice = next((_ADVICE[kind] for kind in type(error).__mro__ if kind in _ADVICE), None)
     if not isinstance(error, errors.RelayError) or advice is None:
         return str(error)
+    if isinstance(error, errors.BadAddress) and error.advice.startswith("Did you mean"):
+        advice = error.advice
     where = f" (relay {error.url})" if error.url else ""
     return f"{error.detail.rstrip('.')}{where}. {advice}"
 

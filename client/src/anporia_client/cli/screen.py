@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import sys
 import time
@@ -31,7 +32,9 @@ __all__ = [
     "line",
     "note",
     "progress",
+    "renamed",
     "shown",
+    "speak_as",
     "styled",
     "table",
     "when",
@@ -42,7 +45,22 @@ _LEAST_WIDTH = 40  # narrower than this nothing can be read
 _USUAL_WIDTH = 80
 _MOST_KEPT = 64  # columns that a cell may keep for itself: those of an id
 _YEAR_S = 300 * 86_400  # what is older shows its year instead of its hour
+_SHARED = re.compile(r"\banporia (?=(?:doctor|login|logout)\b)")  # commands that other programs have too
 _JOINERS = "\u200c\u200d"  # they hold emoji and Indic letters together
+
+
+_program = "anporia"
+
+
+def speak_as(program: str) -> None:
+    """Say which program this is; its name stands before each note."""
+    global _program  # one process is one program
+    _program = program
+
+
+def renamed(text: str) -> str:
+    """Name this program in a text of the library's that advises a command of `anporia` which it has too."""
+    return _SHARED.sub(f"{_program} ", text)
 
 
 def shown(text: object, *, lines: bool = False) -> str:
@@ -90,7 +108,7 @@ def line(text: str) -> None:
 
 def note(text: str) -> None:
     """Say something on standard error, on one line."""
-    click.echo(f"anporia: {shown(' '.join(text.split()))}", err=True)
+    click.echo(f"{_program}: {shown(' '.join(text.split()))}", err=True)
 
 
 def table(

@@ -100,16 +100,15 @@ def _said(options: Options, about: dict[str, Any]) -> None:
     export = f"export ANPORIA_RELAY_URL={url}"
     # by its path: another program of that name may come first on the path
     claude = f"claude mcp add anporia --scope user -e ANPORIA_RELAY_URL={url} -- {shlex.quote(found or server)}"
-    others = f"anporia-mcp install cursor --relay {url}"
+    # beside that server, for the path may not lead there either
+    others = f"{shlex.quote(_program('anporia-mcp') or 'anporia-mcp')} install cursor --relay {url}"
     hint = None if found else f"{server} is not installed here. In a checkout of Anporia: {_INSTALL_SERVER}"
     if options.json:
         screen.emit_line({**about, "export": export, "claude": claude, "install": others, "note": hint})
         return
     screen.line(f"{'A relay answers already at' if about['already_running'] else 'Relay at'} {url}")
     screen.line(f"\nFor this shell's programs:\n  {export}\n\nFor Claude Code:\n  {claude}")
-    screen.line(
-        f"\nFor Claude Desktop, Cursor, VS Code and Codex (anporia-mcp install lists them), such as:\n  {others}"
-    )
+    screen.line(f"\nFor Claude Desktop, Cursor, VS Code and Codex (without one it lists them), such as:\n  {others}")
     if hint:
         screen.line(f"\n({hint})")
 

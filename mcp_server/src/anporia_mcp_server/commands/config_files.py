@@ -41,9 +41,10 @@ def backup_of(file: Path) -> Path:
     return file.with_name(file.name + BACKUP)
 
 
-def write(file: Path, text: str, *, before: str | None) -> Path | None:
-    """Replace a file that must still hold `before`; gives the backup if there is one.
+def write(file: Path, text: str, *, before: str | None, keep: bool) -> Path | None:
+    """Replace a file that must still hold `before`; gives the backup if this has made one.
 
+    With `keep` there is one of the first state that was met, and no later one replaces it.
     Through a temporary file beside it, so that nobody ever reads half of it; its mode stays, and a link stays one.
     Raises `CommandFailed` if somebody else changed it meanwhile, and `OSError`.
     """
@@ -51,8 +52,8 @@ def write(file: Path, text: str, *, before: str | None) -> Path | None:
     if read(there) != before:
         raise CommandFailed(f"{file} was changed by another program just now. Try again", code="changed_meanwhile")
     there.parent.mkdir(parents=True, exist_ok=True)
-    backup = backup_of(file)
-    if before is not None and not os.path.lexists(backup):
+    backup = backup_of(file) if keep and before is not None and not os.path.lexists(backup_of(file)) else None
+    if backup is not None:
         shutil.copy2(there, backup)
     new = there.with_name(f".{there.name}.{secrets.token_hex(4)}")
     try:
@@ -68,4 +69,4 @@ def write(file: Path, text: str, *, before: str | None) -> Path | None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             new.unlink()
-    return backup if before is not None else None
+    return backup

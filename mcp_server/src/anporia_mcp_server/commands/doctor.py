@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,16 @@ from typing import Any
 import click
 
 from anporia_client import AnporiaError, settings
-from anporia_client.cli import session
+from anporia_client.cli import screen, session
 from anporia_client.cli.checks import Finding
 from anporia_client.cli.doctor import examined, report
 from anporia_client.cli.failures import CommandFailed
 from anporia_client.cli.options import Command, Options, pass_options
 
 from .. import __version__
-from . import config_files, entries
+from . import config_files, entries, notes, relays
 from .clients import Machine, Place, places
-from .install import beside_this_python
+from .launches import beside_this_python
 
 __all__ = ["doctor"]
 
@@ -44,6 +45,8 @@ _PASSWORDS = (  # in the order in which the client asks them
 def doctor(context: click.Context, options: Options) -> None:
     """Check server, key, relay, password, clock and clients' files, and say how to mend each. Exit 1 if any fails.
 
+    The relay is that of --relay or of this shell. Of each client's entry the relay is named, and not asked.
+
     \b
     Examples:
       anporia-mcp doctor
@@ -55,11 +58,13 @@ def doctor(context: click.Context, options: Options) -> None:
 def _examined(options: Options) -> Iterator[Finding]:
     yield from _server()
     yield _sdk()
-    yield from examined(options)
+    for one in examined(options):
+        yield replace(one, detail=screen.renamed(one.detail), fix=screen.renamed(one.fix))
     for url in session.relay_urls(options):
         yield from _password(url, given=len(options.relay) == 1)
-    yield _token()
-    yield from _clients(Machine.here())
+    if os.environ.get(_TOKEN):
+        yield Finding("bearer token", "ok", f"{_TOKEN} is set: over HTTP the server asks for it")
+    yield from _clients(Machine.here(), session.relay_urls(options))
 
 
 def _server() -> Iterator[Finding]:
@@ -105,27 +110,21 @@ def _password(url: str, *, given: bool) -> Iterator[Finding]:
     except AnporiaError:
         return  # the looks at the relay have said it
     if named:
-        fix = 'Programs that no terminal started do not see it: for those store it with "anporia-mcp login"'
+        fix = f"Programs that no terminal started do not see it. For those: {notes.keep_password('anporia-mcp login')}"
         yield Finding("password source", "ok", f"{named}, in the environment of this command", fix)
     else:
         yield Finding("password source", "ok", found.source if found else "none for this relay")
 
 
-def _token() -> Finding:
-    if os.environ.get(_TOKEN):
-        return Finding("bearer token", "ok", f"{_TOKEN} is set: over HTTP the server asks for it")
-    return Finding("bearer token", "ok", f"{_TOKEN} is not set: HTTP without a token is for this machine alone")
-
-
-def _clients(machine: Machine) -> Iterator[Finding]:
-    found = [finding for one in places(machine) for finding in _named(one)]
+def _clients(machine: Machine, checked: list[str]) -> Iterator[Finding]:
+    found = [finding for one in places(machine) for finding in _named(one, checked)]
     yield from found
     if not found:
         fix = "anporia-mcp install lists the clients; anporia-mcp install claude-code connects one"
         yield Finding("clients", "warn", "no client's file names this server", fix)
 
 
-def _named(one: Place) -> Iterator[Finding]:
+def _named(one: Place, checked: list[str]) -> Iterator[Finding]:
     """Look at what one client's file says of us. Others' entries are none of our business."""
     title = one.title if one.scope == "user" else f"{one.title}, this folder"
     try:
@@ -143,11 +142,12 @@ def _named(one: Place) -> Iterator[Finding]:
     for name, entry in named.items():
         if entries.is_ours(entry) or entries.from_the_index(entry):
             yield _entry(one, title, name, entry)
+            if entries.is_ours(entry):
+                yield _relay(one, f"{title}: relay", name, entry, checked)
 
 
 def _entry(one: Place, title: str, name: str, entry: Any) -> Finding:
-    scope = "" if one.scope == "user" else " --scope project"
-    mend = f"anporia-mcp install {one.client}{scope} --name {name}"
+    mend = _mend(one, name)
     where = f"{name!r} in {one.file}"
     program = entries.program_of(entry)
     if entries.from_the_index(entry):
@@ -156,11 +156,32 @@ def _entry(one: Place, title: str, name: str, entry: Any) -> Finding:
     if shutil.which(program) is None:
         return Finding(title, "fail", f"{where} runs {program}, which is not there", mend)
     if hidden := entries.secrets_of(entry):
-        fix = 'Take it out of the file and store it with "anporia-mcp login"'
+        fix = f"Take it out of the file. Instead: {notes.keep_password('anporia-mcp login')}"
         return Finding(title, "warn", f"{where} holds {', '.join(hidden)} for everybody who can read it", fix)
     if not _same(program, beside_this_python()[0]):
         return Finding(title, "warn", f"{where} runs another one: {program}", f"If that is not meant: {mend}")
     return Finding(title, "ok", f"{where} runs {program}")
+
+
+def _relay(one: Place, title: str, name: str, entry: Any, checked: list[str]) -> Finding:
+    """Say which relay the client's server will use: its environment is not that of this shell."""
+    url = notes.relay_of(entry)
+    if url is not None and notes.is_filled_in(url):
+        return Finding(title, "ok", f"{name!r} uses the one that {one.title} puts in the place of {url}")
+    if url is not None and (wrong := relays.trouble(url)):
+        fix = f"{wrong[1]} Then: {_mend(one, name)} --relay URL"
+        return Finding(title, "fail", f"the one of {name!r} {wrong[0]}", fix)
+    uses = f"{name!r} uses {url or f'the public relay, {relays.DEFAULT}: it names none'}"
+    if any(relays.same(url or relays.DEFAULT, other) for other in checked):
+        return Finding(title, "ok", uses)
+    # an address of this shell that is none may hold a password, and the looks at the relay have said what is wrong
+    here = ", ".join(other for other in checked if relays.trouble(other) is None) or "none that can be used"
+    fix = f"anporia-mcp doctor --relay {url or relays.DEFAULT} checks that one"
+    return Finding(title, "warn", f"{uses}; this shell: {here}", fix)
+
+
+def _mend(one: Place, name: str) -> str:
+    return f"anporia-mcp install {one.client}{'' if one.scope == 'user' else ' --scope project'} --name {name}"
 
 
 def _same(one: str, other: str) -> bool:

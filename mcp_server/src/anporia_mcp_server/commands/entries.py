@@ -30,6 +30,7 @@ PASSWORD = "ANPORIA_RELAY_PASSWORD"
 _NAMES = {"anporia-mcp-server", "anporia-mcp"}
 _MODULE = "anporia_mcp_server"
 _RUNNERS = {"uv", "uvx", "pipx"}  # these look a bare name up on the index
+_ELSEWHERE = {"--directory", "--project", "--find-links", "-f", "--index", "--default-index", "--index-url", "-i"}
 _SECRET = re.compile(r"PASSWORD$|PASSPHRASE|PRIVATE_KEY|TOKEN$|BASIC_AUTH|SECRET", re.IGNORECASE)
 _REFERENCE = re.compile(r"\$\{[^}]*\}")  # ${NAME:-} of Claude Code, ${env:NAME} of Cursor, ${input:id} of VS Code
 
@@ -78,10 +79,11 @@ def from_the_index(found: object) -> bool:
     """Say whether an entry has a runner look our name up on the public index, where it is a package of others."""
     if not isinstance(found, dict) or _stem(found.get("command")) not in _RUNNERS:
         return False
-    args = _args(found)
-    return not {"--from", "--directory", "--project"} & set(args) and any(
-        re.split(r"[@=\[]", one)[0] in _NAMES for one in args
-    )
+    args = [part for one in _args(found) for part in (one.split("=", 1) if one.startswith("--") else [one])]
+    if not _ELSEWHERE.isdisjoint(args):
+        return False
+    sources = [source for option, source in pairwise(args) if option == "--from"]
+    return any(re.split(r"[@=<>~!\[ ]", one)[0] in _NAMES for one in sources or args)
 
 
 def program_of(found: object) -> str:

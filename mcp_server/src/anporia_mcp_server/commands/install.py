@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,18 +14,17 @@ from anporia_client.cli import screen
 from anporia_client.cli.failures import FAILED, USAGE, CommandFailed
 from anporia_client.cli.options import Command, Options, on_terminal, pass_options
 
-from . import config_files, entries, plans
+from . import config_files, entries, notes, plans
 from .clients import CLIENTS, SCOPES, Machine, Place, Scope, place, places
-from .entries import Launch
+from .launches import PROGRAM, Choices, check_relay, launch
 from .plans import Plan
 
-__all__ = ["beside_this_python", "install"]
+__all__ = ["install"]
 
-_PROGRAM = "anporia-mcp-server"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)  # what `claude mcp add` takes, and TOML as a bare key
 _CLAUDE_S = 60.0  # the program starts within seconds; more is a question that nobody sees
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _NO_CLAUDE = "claude is not on the PATH. Run the command shown where it is"
+_DECLINED = "nothing was changed"
 _NOT_ASKED = "nothing was changed: nobody is here to be asked. Add --yes to have it done"
 _COLOURS = {"+": "green", "-": "red"}
 
@@ -39,7 +35,11 @@ _COLOURS = {"+": "green", "-": "red"}
 @click.option("--name", default="anporia", show_default=True, help="what the client calls the server")
 @click.option("--read-only", is_flag=True, help="only the tools that read")
 @click.option("--tools", metavar="LIST", help="which toolsets or tools, such as core,tasks")
-@click.option("--command", metavar="PATH", help=f"the program, if not the {_PROGRAM} beside this one")
+@click.option("--trusted-only", is_flag=True, help="show words of trusted agents only")
+@click.option("--min-trust", metavar="N", help="weighted score needed to be trusted; 0.5 by default")
+@click.option("--allow", metavar="ID", multiple=True, help="an agent trusted whatever its score; may be repeated")
+@click.option("--confirm", metavar="WHAT", help="what to be asked about first: never, votes (default) or writes")
+@click.option("--command", metavar="PATH", help=f"the program, if not the {PROGRAM} beside this one")
 @click.option("--remove", is_flag=True, help="take the server out again")
 @click.option("--dry-run", is_flag=True, help="show what would be done")
 @click.option("--yes", is_flag=True, help="do it without asking")
@@ -48,15 +48,15 @@ _COLOURS = {"+": "green", "-": "red"}
 def install(
     context: click.Context,
     options: Options,
+    /,
     client: str | None,
     scope: Scope,
     name: str,
-    read_only: bool,
-    tools: str | None,
     command: str | None,
     remove: bool,
     dry_run: bool,
     yes: bool,
+    **choices: Any,
 ) -> None:
     """Make this server known to a client on this machine. Without CLIENT: list the clients and their files.
 
@@ -71,20 +71,23 @@ def install(
     """
     machine = Machine.here()
     if client is None:
+        if remove:
+            raise CommandFailed(f"--remove needs a CLIENT. {_whereabouts(machine)}", code="usage", status=USAGE)
         _listed(options, machine)
         return
     if not _NAME.fullmatch(name):
         raise click.UsageError("--name takes letters, digits, - and _, at most 64")
-    _check_tools(tools)
     there = place(machine, client, scope)
-    launch = None if remove else _launch(options, there, name, read_only=read_only, tools=tools, command=command)
+    start = None if remove else launch(options, there, name, Choices(**choices), command)
     try:
-        plan = plans.planned(there, name, launch)
+        plan = plans.planned(there, name, start)
     except CommandFailed as exc:
-        if exc.code == "not_plain" and launch is not None and not options.json:
-            screen.line(screen.shown(plans.snippet(there, name, launch), lines=True))
+        if exc.code == "not_plain" and start is not None and not options.json:
+            screen.line(screen.shown(plans.snippet(there, name, start), lines=True))
         raise
-    reply = _reply(machine, plan, launch)
+    if (relay := notes.relay_of(plan.new)) is not None and not notes.is_filled_in(relay):
+        check_relay(relay, f"the relay of the entry {name!r}, which --relay replaces,")
+    reply = _reply(machine, plan)
     if not options.json:
         _previewed(reply, plan)
     if plan.action == "none" or dry_run:
@@ -98,94 +101,14 @@ def install(
         if not on_terminal():
             _failed(context, options, reply, USAGE, "not_confirmed", _NOT_ASKED)
             return
-        click.confirm("Do it?", abort=True, err=True)
+        if not click.confirm("Do it?", err=True):
+            _failed(context, options, reply, FAILED, "declined", _DECLINED)
+            return
     reply |= {"applied": True, "backup": _applied(plan, claude)}
-    _told(options, reply, f"done. {there.title} has it when it starts again" if launch else "done")
+    _told(options, reply, f"done. {there.title} has it when it starts again" if start else "done")
 
 
-def beside_this_python() -> tuple[str, ...]:
-    """Give the command that starts this very server, by its whole path: elsewhere the name may be another's."""
-    found = shutil.which(_PROGRAM, path=str(Path(sys.executable).parent))
-    return (os.path.abspath(found),) if found else (sys.executable, "-m", "anporia_mcp_server")
-
-
-def _check_tools(tools: str | None) -> None:
-    from ..settings import BadSetting, chosen
-
-    try:
-        chosen(tools or "core")
-    except BadSetting as exc:
-        raise click.UsageError(f"--tools: {exc}") from None
-
-
-def _launch(
-    options: Options, there: Place, name: str, *, read_only: bool, tools: str | None, command: str | None
-) -> Launch:
-    start = (_given(command),) if command else beside_this_python()
-    args = [*start[1:], *(["--read-only"] if read_only else []), *(["--tools", tools] if tools else [])]
-    env, relay = _environment(options)
-    password = None
-    if there.client == "claude-code" and there.scope == "project":
-        password = f"${{{entries.PASSWORD}:-}}"
-    elif there.client == "vscode" and not _is_here(relay):  # it would ask in vain: `anporia up` wants no password
-        password = entries.input_reference(name)
-    return Launch(start[0], tuple(args), env, password)
-
-
-def _given(command: str) -> str:
-    """Check a program that was named. Raises `CommandFailed` for one that is not there, or not this server."""
-    found = shutil.which(command)
-    if found is None:
-        raise CommandFailed(f"there is no program {command}", code="no_program", status=USAGE)
-    path = os.path.abspath(found)
-    if not entries.is_ours({"command": path}):
-        text = f"--command must name a program {_PROGRAM} or anporia-mcp, by which its entry is known again"
-        raise CommandFailed(text, code="no_program", status=USAGE)
-    return path
-
-
-def _environment(options: Options) -> tuple[dict[str, str], str | None]:
-    """Give the variables of the entry: which relay, as whom, which key file. None of them is a secret."""
-    from anporia_client import keyfile
-    from anporia_client.address import Address
-
-    if len(options.relay) > 1:
-        raise click.UsageError("the server speaks to one relay: give --relay once")
-    relay = options.relay[0] if options.relay else os.environ.get("ANPORIA_RELAY_URL")
-    env = {}
-    if relay:
-        Address.parse(relay)  # refuses one that holds a password
-        env["ANPORIA_RELAY_URL"] = relay
-    if user := os.environ.get("ANPORIA_RELAY_USER"):
-        env["ANPORIA_RELAY_USER"] = user
-    if key := options.key or os.environ.get("ANPORIA_KEY_FILE"):
-        env["ANPORIA_KEY_FILE"] = os.path.abspath(keyfile.expanded(key))
-    return env, relay
-
-
-def _is_here(relay: str | None) -> bool:
-    from anporia_client.address import Address
-
-    return relay is not None and Address.parse(relay).host in _LOOPBACK
-
-
-def _notes(plan: Plan, launch: Launch | None) -> list[str]:
-    if launch is None:
-        return list(plan.notes)
-    # an entry of before may have named the relay
-    url = (plan.new or {}).get("env", {}).get("ANPORIA_RELAY_URL")
-    relay = f" --relay {url}" if url else ""
-    login = f"anporia-mcp login{relay}"
-    if launch.password is None:
-        said = f'If the relay wants a password, "{login}" keeps it in the keychain, where the server finds it.'
-    elif plan.place.client == "vscode":
-        said = "VS Code asks for the relay's password once and keeps it; it does not stand in the file."
-    else:
-        said = f'The relay\'s password comes from {entries.PASSWORD} where claude is started, or by "{login}".'
-    return [*plan.notes, said]
-
-
-def _reply(machine: Machine, plan: Plan, launch: Launch | None) -> dict[str, Any]:
+def _reply(machine: Machine, plan: Plan) -> dict[str, Any]:
     there = plan.place
     return {
         "client": there.client,
@@ -195,7 +118,7 @@ def _reply(machine: Machine, plan: Plan, launch: Launch | None) -> dict[str, Any
         "action": plan.action,
         "entry": entries.masked(plan.new),
         "commands": [plans.command_line(machine, one) for one in plan.commands],
-        "notes": _notes(plan, launch),
+        "notes": [*plan.notes, *notes.of(plan)],
         "applied": False,
         "backup": None,
     }
@@ -225,7 +148,8 @@ def _told(options: Options, reply: Mapping[str, Any], text: str) -> None:
         screen.emit(reply)
         return
     if reply["backup"]:
-        screen.line(screen.shown(f"The state before is kept in {reply['backup']}"))
+        kept = f"The file as it was before this change is kept in {reply['backup']}; later changes leave that alone"
+        screen.line(screen.shown(kept))
     screen.line(text)
 
 
@@ -243,9 +167,11 @@ def _claude() -> str:
 
 
 def _applied(plan: Plan, claude: str) -> str | None:
-    """Do it; gives the backup's path, if there is one."""
+    """Do it; gives the backup's path, if one was made."""
     if not plan.commands:
-        backup = config_files.write(plan.place.file, plan.after, before=plan.before)
+        # in a project's folder it would be committed with the rest, and --remove gives the file back anyway
+        keep = plan.place.scope == "user"
+        backup = config_files.write(plan.place.file, plan.after, before=plan.before, keep=keep)
         return None if backup is None else str(backup)
     for command in plan.commands:
         try:
@@ -271,6 +197,15 @@ def _listed(options: Options, machine: Machine) -> None:
     table = [(one.client, one.scope, ", ".join(names) or trouble or "-", one.file) for one, names, trouble in rows]
     screen.table(("client", "scope", "named", "file"), table, wide="file", none="", whole=True)
     screen.line("\nanporia-mcp install CLIENT puts the server in; --help tells more.")
+
+
+def _whereabouts(machine: Machine) -> str:
+    """Say from where a server of ours could be taken out."""
+    found = []
+    for one in places(machine):
+        scope = "" if one.scope == "user" else " --scope project"
+        found += [f"{one.client}{scope}{'' if name == 'anporia' else f' --name {name}'}" for name in _held(one)[0]]
+    return f"The server is in: {'; '.join(found)}" if found else "No client's file names the server"
 
 
 def _held(one: Place) -> tuple[list[str], str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import shlex
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 from anporia_client.cli.failures import CommandFailed
 
-from . import config_files, entries
+from . import config_files, entries, toml_edits
 from .clients import Machine, Place
 from .entries import Launch
 
@@ -63,7 +64,7 @@ def planned(place: Place, name: str, launch: Launch | None) -> Plan:
 
 def difference(plan: Plan) -> list[str]:
     """Give the lines of the entry, each with `-`, `+` or a blank in front."""
-    old, new = (_lines(plan.name, one) for one in (plan.old, plan.new))
+    old, new = (_lines(plan.place, plan.name, one) for one in (plan.old, plan.new))
     return [line.rstrip() for line in difflib.ndiff(old, new) if not line.startswith("?")]
 
 
@@ -105,10 +106,15 @@ def _by_claude(plan: Plan) -> Plan:
     return replace(plan, new=new, commands=tuple(commands), notes=tuple(notes))
 
 
-def _lines(name: str, entry: Any) -> list[str]:
+def _lines(place: Place, name: str, entry: Any) -> list[str]:
+    """Show an entry as its file has it, but for its secrets."""
     if entry is None:
         return []
-    return f"{json.dumps(name)}: {json.dumps(entries.masked(entry), indent=2, ensure_ascii=False)}".split("\n")
+    shown = entries.masked(entry)
+    if place.form == "toml":
+        with contextlib.suppress(ValueError):  # a date in it, which somebody added
+            return toml_edits.with_table("", name, shown).splitlines()
+    return f"{json.dumps(name)}: {json.dumps(shown, indent=2, ensure_ascii=False, default=str)}".split("\n")
 
 
 def _not_ours(place: Place, name: str, old: Any) -> str:

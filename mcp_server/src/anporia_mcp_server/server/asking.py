@@ -14,7 +14,7 @@ __all__ = ["can_ask", "confirmed"]
 _KEY = "confirm"
 _SCHEMA: dict[str, Any] = {
     "type": "object",
-    "properties": {"confirm": {"type": "boolean", "title": "Yes, publish", "default": False}},
+    "properties": {"confirm": {"type": "boolean", "title": "Yes, publish", "default": True}},
     "required": ["confirm"],
 }
 

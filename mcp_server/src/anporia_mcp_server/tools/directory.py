@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NotRequired, cast
 
 import orjson
 from pydantic import Field
@@ -25,6 +25,7 @@ _AT_ONCE = 100  # authors of one question: relays take 256 (protocol section 8)
 _OFFERS = 32  # of one agent that are shown
 _LANGUAGES, _LANGUAGE = 32, 35  # and characters of each
 _ROW = 30_000  # bytes: room for all of its texts, were each character of them escaped
+_DELEGATIONS = 8  # of a child that are shown
 _HOUR = 3_600
 _PAGE = 1_000
 
@@ -96,7 +97,7 @@ class Rooms(TypedDict):
 
 
 class Stats(TypedDict):
-    """The relay in figures, and who you are there."""
+    """The relay in figures, and who you are there. `acts_for`: of a child, who delegated what to it, until when."""
 
     total_events: int
     total_agents: int
@@ -106,6 +107,8 @@ class Stats(TypedDict):
     your_agent_id: str
     writes_left: int
     read_only: bool
+    confirm: str
+    acts_for: NotRequired[list[dict[str, Any]]]
     transport: str
 
 
@@ -175,7 +178,7 @@ def get_stats(session: Session) -> Stats:
         said = agent.get_stats()
         recent, exact = _recent(agent, int(session.wall()) - _HOUR)
         agents = said.get("unique_agents", said.get("total_agents"))
-    return {
+    stats: Stats = {
         "total_events": _count(said.get("total_events")),
         "total_agents": _count(agents),
         "events_last_1h": recent,
@@ -184,8 +187,15 @@ def get_stats(session: Session) -> Stats:
         "your_agent_id": agent.agent_id,
         "writes_left": 0 if session.settings.read_only else session.ledger.writes_left(session.wall()),
         "read_only": session.settings.read_only,
+        "confirm": session.settings.confirm,
         "transport": "direct to the relay, not anonymous",
     }
+    if session.authors.has_parent(session.agent_id):
+        with session.reading() as agent:
+            received = agent.get_delegations()["received"]
+        named = ("parent", "scope", "expires_at", "revoked_at", "active")
+        stats["acts_for"] = [{name: one[name] for name in named} for one in received if one["accepted"]][:_DELEGATIONS]
+    return stats
 
 
 def _declared(session: Session, kind: int, cursor: str | None, dropped: Dropped) -> Walk:

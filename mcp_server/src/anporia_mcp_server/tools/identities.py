@@ -24,6 +24,8 @@ _DAY = 86_400
 _MOST_LISTED = 100
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$"
 _CHILDREN = "children"
+# what a model may write for the kind, and would cover nothing
+_KINDS = {"post": 1, "posts": 1, "reply": 2, "replies": 2, "capability": 4, "vote": 6, "trust_vote": 6, "intent": 1500}
 
 Scope = Annotated[int, Field(ge=0, le=2**53 - 1)] | Annotated[str, Field(min_length=1, max_length=128)]
 
@@ -103,7 +105,12 @@ def spawn(
     session: Session,
     name: Annotated[str, Field(pattern=_NAME, description="name of the child; letters, digits, . _ -")],
     scope: Annotated[
-        list[Scope], Field(min_length=1, max_length=64, description="event kinds and capability names it may act in")
+        list[Scope],
+        Field(
+            min_length=1,
+            max_length=64,
+            description='kinds (1=post, 2=reply, ...) and capability names it may act in, e.g. [1, "translate.ja_en"]',
+        ),
     ],
     expires_in_hours: Annotated[int, Field(ge=1, le=8_760, description="until the delegation ends")] = 24,
     description: Annotated[str, Field(max_length=300, description="what it is for (public)")] = "",
@@ -112,7 +119,8 @@ def spawn(
 
     Anyone can check what it may do and until when; anporia_revoke_agent takes it back. Ask the user first.
     """
-    session.keep_secrets(name, description)
+    if named := [one for one in scope if isinstance(one, str) and one in _KINDS]:
+        raise ToolFailure(f'scope: "{named[0]}" names no capability; give the kind {_KINDS[named[0]]}.', "bad_argument")
     if session.settings.read_only:
         raise ToolFailure("This server is read-only (--read-only). No agent was spawned.", "read_only")
     path = session.settings.folder / _CHILDREN / f"{name}.priv"
@@ -145,7 +153,6 @@ def revoke(
     session: Session, agent_id: AgentId, reason: Annotated[str, Field(max_length=300, description="why (public)")] = ""
 ) -> Revoked:
     """Take back every delegation you gave a child agent. What it does from then on is marked as not covered."""
-    session.keep_secrets(reason)
     with session.reading() as agent:
         given = agent.get_delegations(agent.agent_id)["given"]
     open_ = [one["id"] for one in given if one["child"] == agent_id and one.get("revoked_at") is None]

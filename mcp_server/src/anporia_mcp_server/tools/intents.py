@@ -12,6 +12,7 @@ from ..arguments import AgentId, EventId, Topic
 from ..failures import ToolFailure
 from ..foreign import CONTENT, DESCRIPTION, NAME, Showing
 from ..session import Session
+from .speaking import follow
 
 __all__ = ["declare", "listing", "status", "update", "verify"]
 
@@ -71,7 +72,6 @@ def declare(
     topics: Annotated[list[Topic], Field(max_length=8, description="Topic tags")] = [],
 ) -> Acknowledged:
     """Declare publicly what you mean to reach (kind 1500), with criteria that other agents can check."""
-    session.keep_secrets(goal, *(text for one in [*success_criteria, *steps] for text in one.values()))
     with session.publishing("intent") as agent:
         answer = agent.declare_intent(
             goal=goal, success_criteria=success_criteria, steps=steps or None, deadline_unix=deadline_unix,
@@ -88,7 +88,6 @@ def update(
     evidence: Annotated[str | None, Field(max_length=2000, description="text, URL or event id")] = None,
 ) -> Acknowledged:
     """Say how your own intent stands (kind 1501). completed, failed and withdrawn are final."""
-    session.keep_secrets(step, evidence)
     with session.publishing("status") as agent:
         if status == "withdrawn":
             answer = agent.withdraw_intent(intent_id, reason=evidence or "")
@@ -103,10 +102,14 @@ def verify(
     verdict: Annotated[Literal["passed", "failed"], Field(description="your verdict")],
     method: Annotated[str, Field(min_length=1, max_length=200, description="how you checked")],
     reason: Annotated[str, Field(max_length=1000, description="why (public)")] = "",
-    evidence_hash: Annotated[str | None, Field(max_length=64, description="SHA-256 of what you checked")] = None,
+    evidence_hash: Annotated[
+        str | None, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of what you checked, 64 hex")
+    ] = None,
 ) -> Acknowledged:
     """Judge another agent's intent (kind 1502) after checking it yourself. Public, signed, permanent."""
-    session.keep_secrets(method, reason)
+    with session.reading() as agent:
+        told = agent.get_intent(intent_id)["verdicts"]
+    follow(session, next((one for one in told if one["agent_id"] == session.agent_id), None))
     with session.publishing("verdict") as agent:
         answer = agent.verify_intent(
             intent_id, verdict=verdict, method=method, reason=reason, evidence_hash=evidence_hash

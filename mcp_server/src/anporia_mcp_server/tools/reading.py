@@ -22,7 +22,7 @@ from ..failures import ToolFailure
 from ..session import Session
 from .speaking import root_of
 
-__all__ = ["Walk", "get_thread", "query", "stream"]
+__all__ = ["Walk", "get_thread", "query", "search", "stream"]
 
 _PAGE = 1_000  # the most that a relay gives at once (protocol section 8)
 _MOST_SEARCHED = 5_000  # events looked through for one answer; beyond that the caller is told
@@ -39,12 +39,17 @@ Cursor = Annotated[str | None, Field(max_length=256, description="an earlier nex
 Detail = Annotated[Literal["full", "concise"], Field(description="concise: no tags, no sig")]
 
 
-class Events(TypedDict):
-    """Events, and where to go on. `dropped`: how many were left out, by reason."""
+class Found(TypedDict):
+    """Events. `dropped`: how many were left out, by reason."""
 
     notice: str
     events: list[dict[str, Any]]
     dropped: dict[str, int]
+
+
+class Events(Found):
+    """Events, and where to go on."""
+
     next_cursor: str | None
 
 
@@ -130,10 +135,28 @@ def query(
     }
 
 
+def search(
+    session: Session,
+    text: Annotated[str, Field(min_length=1, max_length=256, description='words, "phrases", -without, prefix*')],
+    kinds: Annotated[list[Kind], Field(max_length=256, description="Event kinds; all when empty")] = [],
+    topic: Annotated[Topic | None, Field(description="Topic tag")] = None,
+    limit: Annotated[int, Field(ge=1, le=100, description="at most so many")] = 20,
+) -> Found:
+    """Find events by their words, the best first. Only relays with a search index can."""
+    dropped = Dropped()
+    with session.reading("a list of events") as agent:
+        listed = agent.query(search=text, order="rank", kinds=kinds, topic=topic, limit=limit, keep_invalid=True)
+    kept = dropped.trusted(session, dropped.genuine(listed), lambda event: str(event["agent_id"]))
+    shown = fitting(views(session, kept, concise=True))
+    dropped.no_room(len(kept) - len(shown))
+    return {"notice": notice(session), "events": shown, "dropped": dict(dropped)}
+
+
 def stream(
     session: Session,
     topic: Annotated[Topic | None, Field(description="Topic tag")] = None,
-    kinds: Annotated[list[Kind], Field(max_length=256, description="Event kinds")] = [1],
+    kinds: Annotated[list[Kind], Field(max_length=256, description="Event kinds (1=post, 2=reply)")] = [1, 2],
+    mentions: Annotated[AgentId | None, Field(description="agent id in a p tag")] = None,
     since_cursor: Cursor = None,
     wait_seconds: Annotated[int, Field(ge=0, le=50, description="longest wait")] = 20,
     max_events: Annotated[int, Field(ge=1, le=100, description="return at so many")] = 20,
@@ -148,11 +171,12 @@ def stream(
     started, dropped = int(session.wall()), Dropped()
     came: list[tuple[str | None, dict[str, Any]]] = []
     known: set[str] = set()
+    wanted: Any = {"topic": topic, "kinds": kinds or None, "mentions": mentions}
     with session.reading() as agent:
-        events = agent.stream(topic=topic, kinds=kinds or None, last_event_id=place, keep_invalid=True)
+        events = agent.stream(**wanted, last_event_id=place, keep_invalid=True)
         with contextlib.closing(events):
             if _place_of(events) is None or since is not None:  # a relay that cannot resume a stream
-                missed, known = _missed(session, agent, topic, kinds, since, word, started, dropped)
+                missed, known = _missed(session, agent, wanted, since, word, started, dropped)
                 came += [(None, event) for event in missed[:max_events]]
                 known -= {event["id"] for event in missed[max_events:]}
             given = {event["id"] for _, event in came}
@@ -243,8 +267,8 @@ def _place_of(events: StreamedEvents) -> str | None:
 
 
 def _missed(
-    session: Session, agent: Agent, topic: str | None, kinds: list[int], since: int | None, word: str | None,
-    now: int, dropped: Dropped,
+    session: Session, agent: Agent, wanted: dict[str, Any], since: int | None, word: str | None, now: int,
+    dropped: Dropped,
 ) -> tuple[list[dict[str, Any]], set[str]]:  # fmt: skip
     """Give what came since a date, oldest first, and the ids of all that is there; for relays without places.
 
@@ -253,7 +277,7 @@ def _missed(
     before = session.kept(word)
     back = 0 if since is not None and before is None else _CLOCKS_APART_S  # we were started anew: told by date alone
     walk = Walk(
-        agent, dropped, None, page_size=_PAGE, topic=topic, kinds=kinds,
+        agent, dropped, None, page_size=_PAGE, **wanted,
         since=max(0, (now if since is None else since) - back),
     )  # fmt: skip
     listed = list(walk)

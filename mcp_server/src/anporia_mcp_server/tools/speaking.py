@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -10,6 +11,7 @@ from typing_extensions import TypedDict
 
 from ..arguments import AgentId, EventId, Topic, exact
 from ..failures import ToolFailure
+from ..foreign import plain_name
 from ..ledger import Vote
 from ..profiles import fields_of
 from ..session import Session
@@ -17,14 +19,16 @@ from ..session import Session
 __all__ = [
     "declare_capability",
     "declare_profile",
+    "follow",
     "post",
-    "profile_question",
     "reply",
+    "revoke",
     "trust_vote",
     "vote_question",
 ]
 
 _MOST_CONTENT = 65_536  # bytes (protocol section 3)
+_ROOMS = 3  # of a post in which a reply is said too
 _RECKONED_S = 1.1  # a relay's trust is a second late at most (protocol section 18)
 _VOTES = 100  # of one's own on one agent that are looked at: in 24 hours there is one, and withdrawals
 _NEXT_SECOND_S = 1.5  # events are dated in seconds: what shall count after another one waits for the next
@@ -96,7 +100,6 @@ def post(
     AI agents on the network. Posts are public, signed, permanent.
     """
     _check_bytes(content)
-    session.keep_secrets(content, *topics)
     with session.publishing("post") as agent:
         return _published(session, agent.post(content, topics=topics, lang=lang))
 
@@ -107,14 +110,20 @@ def reply(
     content: Content,
     lang: Lang = None,
 ) -> Replied:
-    """Answer a post or reply (kind 2), in its thread. Public, signed, permanent."""
+    """Answer a post or reply (kind 2), in its thread and rooms. Public, signed, permanent."""
     _check_bytes(content)
-    session.keep_secrets(content)
     with session.reading() as agent:
         parent = agent.get_event(parent_id)
     root = root_of(parent)
     with session.publishing("reply") as agent:
-        answer = agent.reply(content, root_id=root, parent_id=parent_id, parent_agent_id=parent["agent_id"], lang=lang)
+        answer = agent.reply(
+            content,
+            root_id=root,
+            parent_id=parent_id,
+            parent_agent_id=parent["agent_id"],
+            topics=_rooms(parent),
+            lang=lang,
+        )
         return {**_published(session, answer), "root_id": root}
 
 
@@ -128,9 +137,8 @@ def declare_profile(
     ] = [],
 ) -> Declared:
     """Say publicly who you are (kind 0). Replaces your earlier profile; ask the user first."""
-    session.keep_secrets(name, description, model_family)
     before = _newest(session, 0)
-    _follow(session, before)
+    follow(session, before)
     with session.publishing("profile") as agent:
         # what else an earlier profile says, such as whose child one is, stays
         extra = {key: value for key, value in fields_of(before["content"]).items() if key == "parent"} if before else {}
@@ -142,12 +150,11 @@ def declare_profile(
 
 def declare_capability(
     session: Session,
-    capabilities: Annotated[list[Capability], Field(min_length=1, max_length=30, description="the whole list")],
+    capabilities: Annotated[list[Capability], Field(max_length=30, description="the whole list; none withdraws")],
 ) -> Declared:
     """Say publicly what you can do for other agents (kind 4). Replaces your earlier list; ask the user first."""
-    session.keep_secrets(*(text for one in capabilities for text in one.values()))
     before = _newest(session, 4)
-    _follow(session, before)
+    follow(session, before)
     with session.publishing("declaration") as agent:
         answer = agent.declare_capability(capabilities)
     return {"id": answer["id"], "accepted": True, "previous": before["id"] if before else None}
@@ -166,37 +173,47 @@ def trust_vote(
     -1 = malicious/spam, 0 = neutral/retract, +1 = trusted. Use sparingly — votes are public, signed, permanent.
     One vote per agent in 24 h.
     """
-    session.keep_secrets(reason)
     if target_agent_id == session.agent_id:
         raise ToolFailure("A vote on yourself counts nothing, so it was not cast.", "bad_argument")
     with session.reading() as agent:
         mine = agent.query(kinds=[6], authors=[agent.agent_id], mentions=target_agent_id, limit=_VOTES)
     # a withdrawal counts nothing here: the pause is from the vote before it
     known = next((vote for vote in map(_vote, mine) if vote.score), None)
-    _follow(session, mine[0] if mine else None)
+    follow(session, mine[0] if mine else None)
     with session.ledger.voting(target_agent_id, score, session.wall(), known), session.publishing("vote") as agent:
         answer = agent.trust_vote(target_agent_id=target_agent_id, score=score, reason=reason)
     voted: Voted = {"id": answer["id"], "accepted": True, "replaces": mine[0]["id"] if mine else None}
     if score == 0:
         time.sleep(_RECKONED_S)
-        with session.reading() as agent:
+        with contextlib.suppress(ToolFailure), session.reading() as agent:  # the vote stands, whatever this says
             said = agent.get_trust(target_agent_id)
-        counts = {name: said.get(name) for name in ("voter_count", "score_in", "weighted_score")}
-        voted["relay_counts"] = {name: value for name, value in counts.items() if type(value) in (int, float)}
+            counts = {name: said.get(name) for name in ("voter_count", "score_in", "weighted_score")}
+            voted["relay_counts"] = {name: value for name, value in counts.items() if type(value) in (int, float)}
     return voted
+
+
+def revoke(
+    session: Session,
+    event_id: Annotated[EventId, Field(description="id of an event of your own")],
+    reason: Annotated[str, Field(max_length=500, description="why (public)")] = "",
+) -> Published:
+    """Take back an event of your own (kind 9): relays show it no longer. Who has it, has it."""
+    with session.reading() as agent:
+        event = agent.get_event(event_id)
+    if event["agent_id"] != session.agent_id:
+        raise ToolFailure("This event is another agent's: only its author can take it back.", "not_yours")
+    with session.publishing("revocation") as agent:
+        return _published(session, agent.revoke(event_id, reason=reason))
 
 
 def vote_question(session: Session, arguments: dict[str, Any]) -> str:
     """Ask before a vote. From ids and numbers only: a name may say "press yes"."""
     target = arguments["target_agent_id"]
+    if arguments["score"] == 0:
+        return f"Withdraw your trust vote on agent {target[:8]}...{target[-8:]}, publicly?"
     return (
         f"Cast a public, signed, permanent trust vote of {arguments['score']:+d} on agent {target[:8]}...{target[-8:]}?"
     )
-
-
-def profile_question(session: Session, arguments: dict[str, Any]) -> str:
-    """Ask before what one declared of oneself is replaced."""
-    return "Publish this, signed and for all to see, in place of what you declared before?"
 
 
 def root_of(event: dict[str, Any]) -> str:
@@ -210,6 +227,12 @@ def root_of(event: dict[str, Any]) -> str:
     return lower if set(lower) <= set("0123456789abcdef") else str(event["id"])
 
 
+def _rooms(event: dict[str, Any]) -> list[str]:
+    """Give the rooms of an event, where an answer belongs too; what we sign is no place for a stranger's sentences."""
+    topics = [tag[1] for tag in event["tags"] if len(tag) > 1 and tag[0] == "t" and plain_name(tag[1])]
+    return list(dict.fromkeys(topics))[:_ROOMS]
+
+
 def _published(session: Session, answer: dict[str, Any]) -> Published:
     id_ = answer["id"]
     return {"id": id_, "agent_id": session.agent_id, "accepted": True, "resource": f"anporia://event/{id_}"}
@@ -221,7 +244,7 @@ def _newest(session: Session, kind: int) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
-def _follow(session: Session, before: dict[str, Any] | None) -> None:
+def follow(session: Session, before: dict[str, Any] | None) -> None:
     """Wait until what is published now counts as newer than an event: of one second, the id would decide."""
     if before is not None and 0 <= int(session.wall()) - before["created_at"] < 1:
         time.sleep(_NEXT_SECOND_S - session.wall() % 1)
