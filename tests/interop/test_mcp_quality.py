@@ -25,7 +25,8 @@ FINDINGS = {
     ): "its description says that it replaces, and to ask",
     ("C14-annotation-only-safety", "anporia_declare_capability"): "its description says so too",
     ("C14-oversized-output", "anporia_stream"): "max_events bounds it, and no answer has more than 80 kB",
-    ("C11-error-unactionable", "anporia_get_stats"): "the error says that the tool takes no arguments: leave them out",
+    ("C11-error-unactionable", "anporia_get_stats"): "the error says that it takes no arguments, and to leave them out",
+    ("C14-oversized-output", "anporia_get_stats"): "what was delegated to a child is a list, of eight at most",
 }
 
 _PATIENCE_S = 300.0

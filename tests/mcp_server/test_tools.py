@@ -115,7 +115,7 @@ def test_arguments_may_come_as_text_and_unknown_ones_are_named(sessions: Session
     assert [event["content"] for event in answer["events"]] == ["5"]
     refusals = {
         ("anporia_post", "topic"): 'Unknown argument "topic". Did you mean "topics"?',
-        ("anporia_get_stats", "verbose"): 'Unknown argument "verbose". This tool takes no arguments.',
+        ("anporia_get_stats", "verbose"): 'Unknown argument "verbose". This tool takes no arguments: leave it out.',
         ("anporia_query", "limitt"): 'Unknown argument "limitt". Did you mean "limit"?',
     }
     for (tool, name), text in refusals.items():
