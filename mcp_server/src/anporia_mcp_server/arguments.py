@@ -158,7 +158,9 @@ def _bounds(schema: Mapping[str, Any], context: Mapping[str, Any]) -> str:
 
 def _unknown(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f'Did you mean "{near[0]}"?' if near else f"This tool takes {', '.join(known) or 'no arguments: leave it out'}."
+    hint = (
+        f'Did you mean "{near[0]}"?' if near else f"This tool takes {', '.join(known) or 'no arguments: leave it out'}."
+    )
     return f'Unknown argument "{one_line(name, _GOT)}". {hint}'
 
 

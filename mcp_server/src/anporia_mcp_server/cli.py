@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from anporia_client import AnporiaError, Keypair, identity
 from anporia_client.requests import an_id
 
 from . import __version__
-from .settings import DEFAULT_TOOLS, TOOLSETS, BadSetting, Settings, chosen
+from .settings import DEFAULT_TOOLS, MIN_TRUST, TOOLSETS, BadSetting, Settings, chosen
 
 __all__ = ["main", "read"]
 
@@ -28,21 +29,10 @@ _MOST_TOKEN = 4_096  # bytes of a token file
 _LEAST_TOKEN = 16  # characters: whoever guesses it speaks as the owner
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
+_EPILOG = "Besides serving: anporia-mcp install, doctor, login and logout; each has a --help of its own."
 
 
-class _Commands(click.Group):
-    """The commands beside serving; they are imported when one is asked for, since a host waits for the server."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        from .commands import COMMANDS
-
-        return next((command for command in COMMANDS if command.name == cmd_name), None)
-
-
-@click.command(cls=_Commands, invoke_without_command=True, context_settings=_CONTEXT)
+@click.command(context_settings=_CONTEXT, epilog=_EPILOG)
 @click.option(
     "--tools",
     metavar="LIST",
@@ -52,7 +42,7 @@ class _Commands(click.Group):
 )
 @click.option("--read-only", is_flag=True, help="offer no tool that publishes")
 @click.option("--trusted-only", is_flag=True, help="show words of trusted agents only (the relay reckons trust)")
-@click.option("--min-trust", type=float, default=0.5, show_default=True, help="weighted score needed to be trusted")
+@click.option("--min-trust", type=float, help="weighted score needed to be trusted, with --trusted-only  [0.5]")
 @click.option(
     "--allow", metavar="ID", multiple=True, help="an agent that is trusted whatever its score; may be repeated"
 )
@@ -74,8 +64,7 @@ class _Commands(click.Group):
 @click.option("--tls-key", metavar="FILE", type=click.Path(exists=True, dir_okay=False), help="its private key")
 @click.option("-v", "--verbose", count=True, help="say more on stderr")
 @click.version_option(__version__, prog_name="anporia-mcp-server")
-@click.pass_context
-def command(context: click.Context, /, verbose: int, **given: Any) -> None:
+def command(verbose: int, **given: Any) -> None:
     """Serve the Anporia network to an MCP host (Claude, Cursor, VS Code) over standard input and output.
 
     A host starts this by itself; "anporia-mcp install" tells it how. The relay, its password and the key come from
@@ -88,11 +77,6 @@ def command(context: click.Context, /, verbose: int, **given: Any) -> None:
       anporia-mcp-server --read-only --trusted-only
       anporia-mcp-server --http --port 8765
     """  # fmt: skip
-    if context.invoked_subcommand is not None:
-        from anporia_client.cli import listen_to_the_library
-
-        listen_to_the_library(verbose)
-        return
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     # standard output belongs to the protocol
     logging.basicConfig(stream=sys.stderr, level=level, format="anporia-mcp: %(levelname)s: %(message)s")
@@ -167,6 +151,9 @@ def _settings(given: dict[str, Any]) -> Settings:
         allowed = frozenset(map(an_id, given["allow"]))
     except ValueError as exc:
         raise BadSetting(f"--allow: {exc}") from None
+    least = given["min_trust"]
+    if least is not None and (not given["trusted_only"] or not math.isfinite(least)):
+        raise BadSetting("--min-trust takes a number, and does something with --trusted-only alone")
     tools = chosen(given["tools"])
     if given["http"]:  # callers share the one identity, so none may change it for the others
         tools = tuple(tool for tool in tools if tool != "anporia_use_identity")
@@ -174,7 +161,7 @@ def _settings(given: dict[str, Any]) -> Settings:
         tools=tools,
         read_only=given["read_only"],
         trusted_only=given["trusted_only"],
-        min_trust=given["min_trust"],
+        min_trust=MIN_TRUST if least is None else least,
         allowed=allowed,
         confirm=given["confirm"],
         auto_profile=os.environ.get("ANPORIA_AUTO_PROFILE", "") not in ("0", "false", "no"),

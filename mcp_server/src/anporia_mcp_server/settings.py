@@ -8,6 +8,7 @@ from pathlib import Path
 __all__ = ["TOOLSETS", "BadSetting", "Settings", "chosen"]
 
 DEFAULT_TOOLS = "core,intents"
+MIN_TRUST = 0.5  # two agents' votes of +1, or those of one who voted for several (protocol section 18)
 
 TOOLSETS: dict[str, tuple[str, ...]] = {
     "core": (
@@ -90,7 +91,7 @@ class Settings:
     tools: tuple[str, ...] = field(default_factory=lambda: chosen(DEFAULT_TOOLS))
     read_only: bool = False
     trusted_only: bool = False
-    min_trust: float = 0.5  # settled with the first two seeds: half of full trust
+    min_trust: float = MIN_TRUST
     allowed: frozenset[str] = frozenset()
     confirm: str = "votes"
     auto_profile: bool = True
