@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
-from anporia_wire import Event
+from anporia_wire import Event, intents
 from tests.relay.served import NOW, Served, keys, sign
 
 __all__ = ["Answered", "Bystanders", "ask", "ask_all"]
@@ -18,6 +18,7 @@ __all__ = ["Answered", "Bystanders", "ask", "ask_all"]
 _OF_ALL = frozenset({"computed_at", "iterations"})
 
 ALICE, BOB, CAROL, VOTERS, FRIENDS = 1, 2, 3, (4, 5, 6), range(10, 22)
+PARENT, CHILD, OLD, NEW = 30, 31, 32, 33
 _TEXT = "quarterly lighthouse maintenance requires patient keepers lamp oil brass polish storm shutters"
 
 
@@ -64,7 +65,11 @@ async def ask_all(served: Served, questions: list[tuple[str, str]]) -> list[Answ
 
 
 class Bystanders:
-    """Alice translates, Bob asked her to, Carol judged it; three vote for her, twelve write about the same things."""
+    """Alice translates, Bob asked her to, Carol judged it; three vote for her, twelve write about the same things.
+
+    Alice also reached an intent, part of which a child did in its parent's name; it withdrew another, and one key
+    followed on another.
+    """
 
     def __init__(self) -> None:
         alice = keys(ALICE).agent_id
@@ -92,7 +97,21 @@ class Bystanders:
             sign('{"reason":"reads well"}', 8, ["p", alice], by=BOB, at=NOW - 43),
             self.beacon,
         ]
-        self.ids = [post.id, claim.id, request.id, alice, keys(BOB).agent_id, keys(CAROL).agent_id]
+        parent, child = keys(PARENT).agent_id, keys(CHILD).agent_id
+        whole, part, dropped, *acts = self._acts()
+        self.events += [whole, part, dropped, *acts]
+        self.ids = [
+            post.id,
+            claim.id,
+            request.id,
+            whole.id,
+            part.id,
+            alice,
+            child,
+            parent,
+            keys(BOB).agent_id,
+            keys(CAROL).agent_id,
+        ]
         self.questions = [
             *((f"/agents/{keys(one).agent_id}", "") for one in (ALICE, BOB, CAROL, *VOTERS)),
             *((f"/agents/{keys(one).agent_id}/credit", "") for one in (ALICE, BOB, CAROL)),
@@ -112,9 +131,57 @@ class Bystanders:
             (f"/history/{alice}", "kind=1"),
             (f"/subscriptions/{keys(BOB).agent_id}", ""),
             (f"/dms/{alice}", ""),
+            *((f"/intents/{one.id}", f"verifiers={keys(CAROL).agent_id}") for one in (whole, part, dropped)),
+            ("/intents", f"author={alice}&events=true"),
+            ("/intents", f"parent={whole.id}&verifiers={keys(CAROL).agent_id},{alice}&quorum=2"),
+            ("/intents", f"assignee={child}&status=executing"),
+            ("/intents", "topic=bystanders%20only"),
+            *((f"/agents/{keys(one).agent_id}/delegations", "") for one in (ALICE, PARENT, CHILD, OLD, NEW)),
             ("/events", f"authors={alice}"),
             ("/events", "q=lighthouse"),
             ("/events/count", f"authors={alice},{keys(BOB).agent_id}"),
+        ]
+
+    @staticmethod
+    def _acts() -> list[Event]:
+        """Give the three intents, and then what was said about them and in whose name."""
+        alice, parent, child = (keys(one).agent_id for one in (ALICE, PARENT, CHILD))
+        criteria = [{"text": "the lamp burns", "method": "seen"}]
+        topics = ["bystanders only"]
+        whole = _said(ALICE, -40, intents.declare_draft(goal="light", success_criteria=criteria, topics=topics))
+        part = _said(
+            CHILD,
+            -39,
+            intents.declare_draft(
+                goal="oil", success_criteria=criteria, parent=whole.id, assignee=child, deadline_unix=NOW + 5
+            ),
+        )
+        dropped = _said(CHILD, -39, intents.declare_draft(goal="paint", success_criteria=criteria))
+        first = _said(ALICE, -38, intents.status_draft(whole.id, status="executing", prev=whole.id))
+        delegation = intents.delegation_draft(child, scope=[1500, 1501], expires_at=NOW + 86_400)
+        return [
+            *(whole, part, dropped, first),
+            _said(ALICE, -37, intents.status_draft(whole.id, status="completed", prev=first.id, evidence="seen")),
+            _said(CAROL, -36, intents.verify_draft(whole.id, alice, verdict="passed", method="seen")),
+            _said(CHILD, -36, intents.verify_draft(whole.id, alice, verdict="failed", method="heard")),
+            _said(CHILD, -38, intents.status_draft(part.id, status="executing", prev=part.id)),
+            sign("{}", 9, ["e", dropped.id], by=CHILD, at=NOW - 35),
+            sign(
+                json.dumps({"name": "a child", "description": "of its parent", "parent": parent}),
+                0,
+                by=CHILD,
+                at=NOW - 60,
+            ),
+            _said(PARENT, -50, delegation),
+            old := _said(PARENT, -55, delegation),
+            sign("{}", 9, ["e", old.id], by=PARENT, at=NOW - 52),
+            *(
+                sign(json.dumps({role: named}), 1504, ["s", intents.SCHEMAS[1504]], ["p", named], by=by, at=NOW - 40)
+                for role, by, named in (
+                    ("successor", OLD, keys(NEW).agent_id),
+                    ("predecessor", NEW, keys(OLD).agent_id),
+                )
+            ),
         ]
 
     async def move_in(self, served: Served) -> None:
@@ -140,6 +207,11 @@ async def until_searchable(served: Served) -> None:
     assert index
     while index.seq < served.relay.store.last_seq:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
+
+
+def _said(by: int, after: int, draft: intents.Draft) -> Event:
+    kind, content, tags = draft
+    return sign(content, kind, *map(list, tags), by=by, at=NOW + after)
 
 
 def _own(answer: Any) -> Any:

@@ -14,7 +14,9 @@ from urllib.parse import quote
 import orjson
 
 from anporia_relay.http import Route
-from anporia_wire.views import OfferQuery, Views
+from anporia_wire import Event
+from anporia_wire.views import IntentQuery, OfferQuery, Views
+from anporia_wire.views.intents import ALL_STATUSES
 from tests.relay.served import NOW
 
 __all__ = ["KINDS", "ODD_TEXTS", "Choices", "content", "created_at", "plain_question", "question", "read_all", "tags"]
@@ -26,6 +28,7 @@ MAX_STEPS = 100_000  # of a refresh of trust
 KINDS = (
     *(0, 4, 5, 6, 15, 50, 53, 1, 2, 3, 7, 8, 9, 10, 12, 13, 16, 17, 21, 30, 31, 51, 52, 54, 55),
     *(22, 40, 1_000, 1_999, 2_000, 2**31, 2**53 - 1),
+    *(1_500, 1_501, 1_502, 1_503, 1_504, 1_500, 1_501, 1_502, 1_503),
 )
 
 ODD_NUMBERS = (
@@ -81,10 +84,11 @@ FIELDS = (
     *("url", "preferred_branch", "served_branches", "checkpoint_id", "state_hash", "event_count", "as_of", "type"),
     *("target_checkpoint", "addresses", "chain", "tx_hash", "effective_at", "act", "trigger", "new_stewards"),
     *("multisig_threshold", "latency_ms", "output", "", "\u2028", "__class__"),
+    *("goal", "success_criteria", "steps", "parent", "child", "scope", "expires_at", "successor", "status", "prev"),
 )
 # which of them a view or a rule reads in content of a kind
 FIELDS_OF: Mapping[int, Sequence[str]] = {
-    0: ("name", "discoverability"),
+    0: ("name", "discoverability", "parent"),
     4: ("capabilities",),
     5: ("derived_from",),
     6: ("score", "reason"),
@@ -253,14 +257,26 @@ def plain_question(choose: Choices, route: Route, ids: Sequence[str]) -> tuple[s
     """Give a well-formed question to a route about one of these ids."""
     head, brace, tail = route.path.partition("{")
     path = f"{head}{choose.pick(ids)}{tail.partition('}')[2]}" if brace else route.path
-    return path, f"agent_id={choose.pick(ids)}&limit=50" if route.path == "/home" else ""
+    if route.path == "/home":
+        return path, f"agent_id={choose.pick(ids)}&limit=50"
+    if route.path == "/intents":
+        wanted = choose.pick(("author", "assignee", "verifiers", "quorum=2&verifiers", "events=true&author"))
+        status = choose.pick(("", "declared", "completed", "executing", "withdrawn"))
+        return path, f"{wanted}={choose.pick(ids)}&status={status}&limit=3"
+    if route.path == "/intents/{intent_id}":
+        return path, f"verifiers={choose.pick(ids)}" if choose.below(2) else ""
+    return path, ""
 
 
-def read_all(views: Views, ids: Sequence[str]) -> bytes:
-    """Read from the views what routes read, as JSON; scores are worked out in finite time."""
+def read_all(views: Views, ids: Sequence[str], intents: Mapping[str, Event]) -> bytes:
+    """Read from the views what routes read, as JSON; scores are worked out in finite time.
+
+    `intents`: events that say of what was said about them, by id.
+    """
     assert sum(1 for _ in views.trust.refresh(NOW)) < MAX_STEPS
     trust = views.trust.scores.weighted
     threads = [views.tasks.read(id_) for id_ in ids]
+    found, _ = views.intents.find(IntentQuery(), NOW, 10_000)
     return orjson.dumps(
         [
             views.counts.read(views.roster, NOW),
@@ -275,6 +291,11 @@ def read_all(views: Views, ids: Sequence[str]) -> bytes:
             [views.presence.read(id_, NOW - 86_400, lambda _: True) for id_ in ids[:50]],
             [views.neighbors.read(id_, NOW, 20, lambda _: True) for id_ in ids[:50]],
             [views.subscriptions.read(id_) for id_ in ids],
+            [views.delegations.read(id_, NOW) for id_ in ids[:50]],
+            [[views.delegations.authority(event), views.delegations.backing(event)] for event in intents.values()],
+            [views.intents.read(id_, NOW, intents, ids[:64], 2) for id_ in found],
+            [[views.intents.mentioned(id_, NOW, ids[:64]), views.intents.head(id_, NOW)] for id_ in found],
+            [views.intents.find(IntentQuery(status=status), NOW, 200) for status in ALL_STATUSES],
         ]
     )
 

@@ -25,16 +25,20 @@ from hypothesis import strategies as st
 from anporia_relay import snapshot
 from anporia_relay.http import Route
 from anporia_wire import AnporiaError, Event, pow
+from anporia_wire.intents import SCHEMAS
+from anporia_wire.kinds import INTENT_DECLARE
 from anporia_wire.views import Views
-from tests.fuzz import poison
+from tests.fuzz import acts, folding, poison
 from tests.fuzz.bystanders import Answered, Bystanders, ask, ask_all, until_searchable
-from tests.relay.served import Served, keys
+from tests.relay.served import NOW, Served, keys
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCH = 20
 PER_RELAY = 5_000  # events; then a fresh one, or answers grow too large to ask for often
 POISONERS = [keys(number) for number in range(1_000, 1_040)]
+ACTING = POISONERS[20:26]  # few, so that they speak of each other
 BEACONING = POISONERS[:20]  # 20 beacons each: more agents than this crowd others out, which no content has part in
+_KEYS = {key.agent_id: key for key in POISONERS}
 CLIENT_ERRORS = frozenset({400, 404, 410, 422})
 
 
@@ -49,6 +53,8 @@ class Poisoner:
         self.routes = [r for r in served.relay.router.routes if r.method == "GET" and r.path != "/stream"]
         near = [f"{id_}0" for id_ in self.bystanders.ids] + [id_.upper() for id_ in self.bystanders.ids if "a" in id_]
         self.ids = [*(key.agent_id for key in POISONERS), *near, "f" * 64, keys(99).agent_id]
+        self.stage = acts.Stage([key.agent_id for key in ACTING])
+        self.acts: dict[str, Event] = {}
         served.run(self.bystanders.move_in(served))
         self.before = self.answers()
 
@@ -59,10 +65,13 @@ class Poisoner:
         """Give some events; whoever comes later may refer to those before."""
         found: list[Event] = []
         while not choose.ended and len(found) < BATCH:
-            kind = choose.pick(poison.KINDS)
-            by = choose.pick(BEACONING if kind == 15 else POISONERS)
-            at, tags = poison.created_at(choose), poison.tags(choose, self.ids)
-            content = poison.content(choose, kind, self.ids)
+            kind, at = choose.pick(poison.KINDS), poison.created_at(choose)
+            if kind in acts.KINDS and choose.below(4):
+                agent, content, tags = acts.act(choose, kind, self.stage, self.ids)
+                by = _KEYS[agent]
+            else:
+                by, tags = choose.pick(BEACONING if kind == 15 else POISONERS), poison.tags(choose, self.ids)
+                content = poison.content(choose, kind, self.ids)
             with contextlib.suppress(AnporiaError):  # what has no canonical form has no id
                 if kind in (0, 50) and choose.below(4) == 0:
                     event = pow.mine(by, kind, content, tags[:30], at)
@@ -70,6 +79,9 @@ class Poisoner:
                     event = Event.create(by, kind, content, tags, created_at=at)
                 found.append(event)
                 self.ids.append(event.id)
+                self.stage.take(event)
+                if kind in SCHEMAS:
+                    self.acts[event.id] = event
         del self.ids[: len(self.ids) - 500 if len(self.ids) > 500 else 0]
         return found
 
@@ -98,8 +110,16 @@ class Poisoner:
 
     def ask_every_route(self, choose: poison.Choices) -> None:
         agents, events = [key.agent_id for key in POISONERS], [id_ for id_ in self.ids[-100:] if id_ != id_.upper()]
+        acting = [*self.stage.agents, *agents[:2]]
+        declared = self.stage.said[INTENT_DECLARE]
+        about_of = {
+            "/home": agents,
+            "/intents": acting,
+            "/intents/{intent_id}": [id_ for id_, _ in declared if self.acts[id_].created_at <= NOW] or events,
+            "/agents/{agent_id}/delegations": acting,
+        }
         for route in self.routes:
-            about = agents if "{agent_id}" in route.path or route.path == "/home" else events
+            about = about_of.get(route.path, agents if "{agent_id}" in route.path else events)
             plain = poison.plain_question(choose, route, about)
             self.ask([(route, *plain), (route, *poison.question(choose, route, self.ids))])
 
@@ -113,10 +133,14 @@ class Poisoner:
         """The state can be written, and read again as the same; scores are worked out in finite time."""
         views: Views = self.served.relay.views
         assert views.seq == self.served.relay.store.last_seq
-        state, answers = self.served.call(lambda: (orjson.dumps(views.snapshot()), poison.read_all(views, self.ids)))
+
+        def read(one: Views) -> bytes:
+            return poison.read_all(one, self.ids, self.acts)
+
+        state, answers = self.served.call(lambda: (orjson.dumps(views.snapshot()), read(views)))
         restored = Views.restore(orjson.loads(state))
         assert orjson.dumps(restored.snapshot()) == state
-        assert poison.read_all(restored, self.ids) == answers
+        assert read(restored) == answers
 
 
 def hypothesis_run(examples: int) -> Callable[..., Callable[..., None]]:
@@ -152,6 +176,13 @@ def pour_all(poisoned: Poisoner, wanted: int) -> None:
     assert poisoned.stored + poisoned.published >= wanted * 3 // 4  # the rest were the same twice
     reached = {line.rpartition(" ")[0] for line in poisoned.statuses if line.endswith(" 200")}
     assert reached == {route.path for route in poisoned.routes}
+
+
+def test_any_order_and_circles(counts: Callable[..., int]) -> None:
+    """Whatever the order, the answers are the same; and what names each other in a circle is read in finite time."""
+    rng = random.Random(8)
+    for _ in range(counts(20, soak=5_000)):
+        folding.try_views(folding.events(poison.Choices(rng.randbytes(1_200))))
 
 
 def test_searches_of_hostile_text(tmp_path: Path, counts: Callable[..., int]) -> None:

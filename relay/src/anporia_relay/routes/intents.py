@@ -25,7 +25,6 @@ __all__ = ["routes"]
 MAX_ROWS = 200
 MAX_VERIFIERS = 64  # as many ids as fit into a request's address
 MAX_READ_BYTES = 8 * 1024 * 1024  # of events for one page, as in a page of `/events`
-MAX_REVOKES = 1_000  # kinds 9 of one target that are looked through for the earliest
 
 _TEXT = {"type": "string"}
 _ID = {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}
@@ -55,8 +54,8 @@ def routes(relay: Relay) -> list[Route]:
             row, events = await _read(relay, id_, now, verifiers, quorum)
             if row is not None:
                 del row["statuses"]
-                size += sum(map(len, events.values()))
                 evidence = await _evidence(relay, id_, events) if with_events else None
+                size += sum(map(len, evidence or events.values()))
                 rows.append(orjson.Fragment(_written(row, evidence)))
                 if size > MAX_READ_BYTES and id_ != ids[-1]:
                     following = (row["created_at"], id_)
@@ -114,20 +113,21 @@ async def _evidence(relay: Relay, intent_id: str, told: dict[str, bytes]) -> lis
     """Give the events a row tells of, those that decide about authority, and what took any of them back."""
     views = relay.views
     events = {id_: Event.from_stored(raw) for id_, raw in told.items()}
-    backing = {id_ for event in events.values() for id_ in views.delegations.backing(event)}
+    backing = dict.fromkeys(id_ for event in events.values() for id_ in views.delegations.backing(event))
     more = {id_: one.serialised for id_, one in (await relay.store.get_many(backing)).items()}
     targets = [events[intent_id], *(e for e in map(Event.from_stored, more.values()) if e.kind == kinds.DELEGATION)]
-    revokes = [await _revoking(relay, event) for event in targets if views.revocations.holds(event.agent_id, event.id)]
+    since = [(event, views.revocations.since(event.agent_id, event.id)) for event in targets]
+    revokes = [await _revoking(relay, event, at) for event, at in since if at is not None]
     found = {raw for raw in (*told.values(), *more.values(), *revokes) if raw}
     keyed = [(event.created_at, event.id, raw) for event, raw in ((Event.from_stored(raw), raw) for raw in found)]
     return [raw for _, _, raw in sorted(keyed)]
 
 
-async def _revoking(relay: Relay, event: Event) -> bytes:
-    """Give the earliest kind 9 by which its author took an event back."""
-    wanted = Filter(kinds=frozenset({kinds.REVOKE}), authors=frozenset({event.agent_id}))
-    rows = (await relay.store.query(Query(wanted, MAX_REVOKES, hide=0, e=event.id))).rows
-    return rows[-1] if rows else b""
+async def _revoking(relay: Relay, event: Event, at: int) -> bytes:
+    """Give the kind 9 of this date by which its author took an event back."""
+    wanted = Filter(kinds=frozenset({kinds.REVOKE}), authors=frozenset({event.agent_id}), since=at, until=at)
+    rows = (await relay.store.query(Query(wanted, 1, hide=0, e=event.id))).rows
+    return rows[0] if rows else b""
 
 
 def _written(row: dict[str, Any], events: list[bytes] | None) -> bytes:

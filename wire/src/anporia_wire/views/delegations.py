@@ -7,24 +7,28 @@ his child by delegating to it.
 from __future__ import annotations
 
 import heapq
-from bisect import insort
-from collections.abc import Iterator
+from bisect import bisect_right, insort
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Self
+
+import orjson
 
 from ..canonical import is_id
 from ..events import Event
 from ..intents import CAPABILITY_KINDS, DELEGATION, broken_rule, is_ours
 from ..jsontext import shown
 from ..kinds import PROFILE, REVOKE
-from .revocations import Revocations
+from .revocations import Revocations, pair
 from .successors import Successors
 
-__all__ = ["MAX_DELEGATIONS", "MAX_LISTED", "Delegations"]
+__all__ = ["MAX_DELEGATIONS", "MAX_LISTED", "MAX_SCOPE_BYTES", "Delegations"]
 
 MAX_DELEGATIONS = 400  # of one parent for one child, the latest: one renewed daily stays for longer than a year
-MAX_LISTED = 1_000  # given or received, of one answer: 300 kB, of the longest scopes 13 MB
+MAX_LISTED = 1_000  # given or received, of one answer: 300 kB
+MAX_SCOPE_BYTES = 4 * 1024 * 1024  # of all scopes listed so: the longest have 51 kB, and strangers give them too
 
 _REASONS = ("no_delegation", "out_of_scope", "expired", "revoked")  # the later, the more telling
+_WRITTEN = 4  # fields of a delegation that stand in a snapshot; the others follow from them
 _CAPABILITY_TAGS = ("cap", "cap_wanted", "t")
 
 
@@ -33,10 +37,16 @@ class _Delegation(NamedTuple):
     id: str
     scope: tuple[int | str, ...]
     expires_at: int
+    covers: frozenset[int | str]  # the scope; this and the next are worked out once, or judging 256 acts took seconds
+    pair: bytes  # by which `Revocations` knows it
+
+    @classmethod
+    def of(cls, parent: str, created_at: int, id_: str, scope: Sequence[int | str], expires_at: int) -> Self:
+        return cls(created_at, id_, tuple(scope), expires_at, frozenset(scope), pair(parent, id_))
 
 
 class Delegations:
-    """Delegations by child and parent, and each agent's parent; some 300 bytes each."""
+    """Delegations by child and parent, and each agent's parent; some 700 bytes each."""
 
     def __init__(self, revocations: Revocations, successors: Successors) -> None:
         self._revocations = revocations
@@ -61,7 +71,8 @@ class Delegations:
         given = self._received.setdefault(child, {}).setdefault(event.agent_id, [])
         self._children.setdefault(event.agent_id, set()).add(child)
         if all(one.id != event.id for one in given):
-            insort(given, _Delegation(event.created_at, event.id, scope, expires_at), key=lambda one: one[:2])
+            one = _Delegation.of(event.agent_id, event.created_at, event.id, scope, expires_at)
+            insort(given, one, key=lambda one: one[:2])
             del given[:-MAX_DELEGATIONS]
 
     def parent(self, agent_id: str) -> str | None:
@@ -80,8 +91,15 @@ class Delegations:
         found: tuple[int, str | None] = (0, None)
         if event.kind in (PROFILE, REVOKE):  # whoever may not speak may still leave, and take back
             found = (len(_REASONS), None)
-        for one in reversed(self._received.get(event.agent_id, {}).get(parent, ())):  # of several the latest
-            found = max(found, (self._judged(parent, one, event), one.id), key=lambda pair: pair[0])
+        given = self._received.get(event.agent_id, {}).get(parent, [])
+        due = bisect_right(given, event.created_at, key=lambda one: one.created_at)
+        asked = _asked(event)
+        for one in reversed(given[:due]):  # of several the latest
+            if found[0] == len(_REASONS):
+                break
+            judged = self._judged(one, asked, event.created_at)
+            if judged > found[0]:
+                found = (judged, one.id)
         covered = found[0] == len(_REASONS)
         return {
             "parent": parent,
@@ -90,21 +108,20 @@ class Delegations:
             "delegation_id": found[1],
         }
 
-    def _judged(self, parent: str, one: _Delegation, event: Event) -> int:
+    def _judged(self, one: _Delegation, asked: frozenset[int | str], at: int) -> int:
         """Give the place in `_REASONS` of why a delegation does not cover an act, or beyond them when it does."""
-        if event.created_at < one.created_at:
-            return 0
-        if not _covers(one.scope, event):
+        if one.covers.isdisjoint(asked):
             return 1
-        revoked = self._revocations.since(parent, one.id)
-        if revoked is not None and revoked <= event.created_at:
+        revoked = self._revocations.since_of(one.pair)
+        if revoked is not None and revoked <= at:
             return 3
-        return 2 if event.created_at > one.expires_at else len(_REASONS)
+        return 2 if at > one.expires_at else len(_REASONS)
 
     def read(self, agent_id: str, now: int) -> dict[str, Any]:
         """Give the answer of `/agents/{id}/delegations`; `now` in Unix seconds.
 
-        Rows that count first (the child names the giver as its parent), then newest first; at most `MAX_LISTED` each.
+        Rows that count first (the child names the giver as its parent), then newest first; at most `MAX_LISTED` each,
+        and so many that their scopes have `MAX_SCOPE_BYTES`.
         """
         given = ((agent_id, child) for child in self._children.get(agent_id, ()))
         received = ((parent, agent_id) for parent in self._received.get(agent_id, ()))
@@ -122,10 +139,17 @@ class Delegations:
             for parent, child in pairs
             for one in self._received[child][parent]
         )
-        return [self._row(*place[3:], now) for place in heapq.nsmallest(MAX_LISTED, places)]
+        rows: list[dict[str, Any]] = []
+        size = 0
+        for *_, parent, child, one in heapq.nsmallest(MAX_LISTED, places):
+            size += len(orjson.dumps(one.scope))
+            if size > MAX_SCOPE_BYTES:
+                break
+            rows.append(self._row(parent, child, one, now))
+        return rows
 
     def _row(self, parent: str, child: str, one: _Delegation, now: int) -> dict[str, Any]:
-        accepted, revoked = self.parent(child) == parent, self._revocations.since(parent, one.id)
+        accepted, revoked = self.parent(child) == parent, self._revocations.since_of(one.pair)
         in_force = one.created_at <= now <= one.expires_at and (revoked is None or now < revoked)
         return {
             "id": one.id,
@@ -150,7 +174,7 @@ class Delegations:
     def snapshot(self) -> Any:
         """Give the state as JSON."""
         received = [
-            [child, [[parent, [list(one) for one in given]] for parent, given in sorted(parents.items())]]
+            [child, [[parent, [list(one[:_WRITTEN]) for one in given]] for parent, given in sorted(parents.items())]]
             for child, parents in sorted(self._received.items())
         ]
         return [sorted(self._profiles.items()), received]
@@ -163,15 +187,14 @@ class Delegations:
         view._profiles = {agent: (at, id_, parent) for agent, (at, id_, parent) in profiles}
         for child, parents in received:
             for parent, given in parents:
-                rows = [_Delegation(at, id_, tuple(scope), until) for at, id_, scope, until in given]
+                rows = [_Delegation.of(parent, *one) for one in given]
                 view._received.setdefault(child, {})[parent] = rows
                 view._children.setdefault(parent, set()).add(child)
         return view
 
 
-def _covers(scope: tuple[int | str, ...], event: Event) -> bool:
-    if event.kind in scope:
-        return True
+def _asked(event: Event) -> frozenset[int | str]:
+    """Give what covers an act: each of these in a scope does."""
     if event.kind not in CAPABILITY_KINDS:
-        return False
-    return any(value in scope for name in _CAPABILITY_TAGS for value in event.tag_values(name))
+        return frozenset({event.kind})
+    return frozenset({event.kind, *(value for name in _CAPABILITY_TAGS for value in event.tag_values(name))})

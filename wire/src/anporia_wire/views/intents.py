@@ -6,8 +6,9 @@ for everybody, since a crowd of made-up agents would reach it; a reader names th
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
@@ -83,11 +84,14 @@ class _Intent:
     verdicts: dict[tuple[str, str], list[_Verdict]] = field(default_factory=dict)  # by verifier and `p`; the same
 
     def settle(self) -> None:
-        """Drop what cannot count, since the intent is by somebody else, or the verdict on oneself."""
-        if self.declared is not None:
-            author = self.declared.author
-            self.statuses = {agent: said for agent, said in self.statuses.items() if agent == author}
-            self.verdicts = {who: said for who, said in self.verdicts.items() if who[1] == author != who[0]}
+        """Drop what cannot count, once the intent is here."""
+        self.statuses = {agent: said for agent, said in self.statuses.items() if self.counts(agent)}
+        self.verdicts = {who: said for who, said in self.verdicts.items() if self.counts(*who)}
+
+    def counts(self, agent: str, about: str | None = None) -> bool:
+        """Say whether a status, or a verdict `about` an author, can count: one is by the author, the other is not."""
+        author = self.declared.author if self.declared else None
+        return author is None or (agent == author if about is None else about == author != agent)
 
 
 class Intents:
@@ -116,17 +120,17 @@ class Intents:
                     tuple(dict.fromkeys(event.tag_values("t"))),
                 )
                 self._index(event.id, intent.declared)
-            intent.settle()
+                intent.settle()
         elif event.kind == INTENT_STATUS:
             said = fields["status"]
             status = _Status(_RANKS[said], event.created_at, event.id, said, event.tag_values("prev")[0])
-            _keep(intent.statuses.setdefault(event.agent_id, []), status, MAX_STATUSES)
-            intent.settle()
+            if intent.counts(event.agent_id):
+                _keep(intent.statuses.setdefault(event.agent_id, []), status, MAX_STATUSES)
         else:
             verdict = _Verdict(event.created_at, event.id, fields["verdict"])
             who = (event.agent_id, event.tag_values("p")[0])
-            _keep(intent.verdicts.setdefault(who, []), verdict, MAX_VERDICTS)
-            intent.settle()
+            if intent.counts(*who):
+                _keep(intent.verdicts.setdefault(who, []), verdict, MAX_VERDICTS)
 
     def find(
         self, wanted: IntentQuery, now: int, limit: int, after: tuple[int, str] | None = None
@@ -152,12 +156,20 @@ class Intents:
         return found, None
 
     def mentioned(self, intent_id: str, now: int, verifiers: Collection[str] = ()) -> list[str]:
-        """Name the events that `read` needs, the intent first; empty when it is not here, or not due."""
+        """Name the events that `read` needs; empty when it is not here, or not due.
+
+        Whoever cannot read them all reads the first: the intent, what the reader's verifiers found, what its author
+        says from the greatest status down, what others found. So neither crowds out the other.
+        """
         intent = self._due(intent_id, now)
         if intent is None:
             return []
-        statuses = [status.id for status in self._statuses(intent, now)]
-        return [intent_id, *statuses, *(one.id for _, one in self._shown_verdicts(intent, now, verifiers))]
+        statuses = [status.id for status in reversed(self._statuses(intent, now))]
+        trusted = frozenset(verifiers)
+        verdicts = _most_telling(self._verdicts(intent, now), trusted)
+        found = [one.id for _, one in verdicts]
+        own = sum(agent in trusted for agent, _ in verdicts)
+        return [intent_id, *found[:own], *statuses, *found[own:]]
 
     def read(
         self, intent_id: str, now: int, events: Mapping[str, Event], verifiers: Collection[str] = (), quorum: int = 1
@@ -175,8 +187,9 @@ class Intents:
         said = [self._said(one, events[one.id]) for one in statuses if one.id in events]
         decides = next((one for one in said if one["id"] == statuses[-1].id), None)
         said.sort(key=lambda one: (one["created_at"], one["id"]))
-        counted = dict(self._verdicts(intent, now))
-        passes = sum(counted[one].verdict == "passed" for one in set(verifiers) if one in counted)
+        verdicts = list(self._verdicts(intent, now))
+        trusted = frozenset(verifiers)
+        passes = sum(one.verdict == "passed" for agent, one in verdicts if agent in trusted)
         return {
             "intent_id": intent_id,
             "agent_id": declared.author,
@@ -195,7 +208,7 @@ class Intents:
             "authority": self._delegations.authority(event),
             "verdicts": [
                 self._found(agent, one, events[one.id])
-                for agent, one in self._shown_verdicts(intent, now, verifiers)
+                for agent, one in _most_telling(verdicts, trusted)
                 if one.id in events
             ],
             "verified": (status == "completed" and passes >= quorum) if verifiers else None,
@@ -266,8 +279,8 @@ class Intents:
     def _status(self, intent_id: str, intent: _Intent, now: int) -> str:
         if intent.declared and self._revocations.holds(intent.declared.author, intent_id):
             return "withdrawn"
-        statuses = self._statuses(intent, now)
-        return statuses[-1].status if statuses else "declared"
+        due = (one.status for said in intent.statuses.values() for one in reversed(said) if one.created_at <= now)
+        return next(due, "declared")
 
     def _verdicts(self, intent: _Intent, now: int) -> Iterator[tuple[str, _Verdict]]:
         """Yield each verifier's last verdict that is due and not revoked."""
@@ -276,12 +289,6 @@ class Intents:
                 if one.created_at <= now and not self._revocations.holds(agent, one.id):
                     yield agent, one
                     break
-
-    def _shown_verdicts(self, intent: _Intent, now: int, verifiers: Collection[str]) -> list[tuple[str, _Verdict]]:
-        found = sorted(
-            self._verdicts(intent, now), key=lambda pair: (pair[0] not in verifiers, -pair[1].created_at, pair[1].id)
-        )
-        return found[:MAX_VERDICTS_SHOWN]
 
     def _said(self, one: _Status, event: Event) -> dict[str, Any]:
         fields = shown(event.content) or {}
@@ -311,6 +318,13 @@ class Intents:
 
 def _intent_of(event: Event) -> str:
     return event.id if event.kind == INTENT_DECLARE else event.tag_values("e")[0]
+
+
+def _most_telling(verdicts: Iterable[tuple[str, _Verdict]], trusted: Set[str]) -> list[tuple[str, _Verdict]]:
+    """Give the verdicts of an answer: of the reader's verifiers first, then the newest."""
+    return heapq.nsmallest(
+        MAX_VERDICTS_SHOWN, verdicts, key=lambda pair: (pair[0] not in trusted, -pair[1].created_at, pair[1].id)
+    )
 
 
 def _heads(statuses: list[_Status]) -> list[_Status]:
