@@ -182,7 +182,8 @@ async def test_a_vote_is_cast_only_when_the_person_says_yes(
                 assert said == "The user did not confirm this vote, so it was not cast."
     assert published == [1 if content == YES else 0]
     (question,) = person.asked
-    assert question == f"Cast a public, signed, permanent trust vote of +1 on agent {_TARGET[:8]}...{_TARGET[-8:]}?"
+    asked = f"Cast a public, signed, permanent trust vote of +1 on agent {_TARGET[:8]}...{_TARGET[-8:]}?"
+    assert question.startswith(f"As {session.agent_id[:8]}: {asked} ")
 
 
 @pytest.mark.parametrize("mode", ERAS)

@@ -8,6 +8,7 @@ from anporia_wire import AnporiaError, Event, InvalidKey, Keypair
 
 from . import crypto
 from .agent import Agent, join
+from .answers import payload
 from .crypto import (
     agent_id_from_private,
     compute_event_id,
@@ -95,6 +96,7 @@ __all__ = [
     "derive_keypair_from_passphrase",
     "generate_keypair",
     "join",
+    "payload",
     "sign_event_id",
     "verify_signature",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from anporia_wire import AnporiaError, BadSignature, Event, Filter, verify, verify_many
+from anporia_wire.jsontext import shown
 
 from .errors import BadAnswer, ClockSkew, NotARelay, RateLimited, RelayFailing, RelayRefused, Unauthorized
 from .transport import Response
@@ -32,6 +33,7 @@ __all__ = [
     "next_cursor",
     "object_of",
     "one_event",
+    "payload",
     "refusal",
     "skewed",
 ]
@@ -150,6 +152,11 @@ def one_event(response: Response, event_id: str, url: str) -> Event:
     if event.id != event_id:
         raise BadAnswer("the relay answered with another event", url)
     return event
+
+
+def payload(content: str) -> dict[str, Any]:
+    """Read an event's content as the JSON object it should be, with the same eyes as views do; else an empty one."""
+    return shown(content) or {}
 
 
 def claimed(data: bytes) -> dict[str, Any]:

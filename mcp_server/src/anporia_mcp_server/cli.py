@@ -18,7 +18,7 @@ from anporia_client import AnporiaError, Keypair, identity
 from anporia_client.requests import an_id
 
 from . import __version__
-from .settings import DEFAULT_TOOLS, MIN_TRUST, TOOLSETS, BadSetting, Settings, chosen
+from .settings import DEFAULT_TOOLS, MIN_TRUST, TOOLSETS, BadSetting, Settings, auto_profile_wanted, chosen
 
 __all__ = ["main", "read"]
 
@@ -164,7 +164,7 @@ def _settings(given: dict[str, Any]) -> Settings:
         min_trust=MIN_TRUST if least is None else least,
         allowed=allowed,
         confirm=given["confirm"],
-        auto_profile=os.environ.get("ANPORIA_AUTO_PROFILE", "") not in ("0", "false", "no"),
+        auto_profile=auto_profile_wanted(os.environ),
     )
 
 

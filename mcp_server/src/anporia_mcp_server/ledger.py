@@ -64,6 +64,11 @@ class Ledger:
                 raise ToolFailure(text, "local_limit")
             db.execute("INSERT INTO writes VALUES (?)", (now,))
 
+    def give_back(self, now: float) -> None:
+        """Take back what `take_write` counted at this time: nothing was sent."""
+        with self._changing() as db:
+            db.execute("DELETE FROM writes WHERE rowid = (SELECT rowid FROM writes WHERE at = ? LIMIT 1)", (now,))
+
     def writes_left(self, now: float) -> int:
         """Say how many events may still be published in this minute."""
         with self._changing() as db:

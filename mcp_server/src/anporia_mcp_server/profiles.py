@@ -1,35 +1,18 @@
-"""Profiles: what strangers say of themselves, and the first one of this agent, declared once, if it has none."""
+"""The first profile of this agent, declared once, in the background, if it has none."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
-
-import orjson
+from typing import TYPE_CHECKING
 
 from .failures import ToolFailure
 
 if TYPE_CHECKING:
     from .session import Session
 
-__all__ = ["declare_first", "fields_of", "name_of"]
+__all__ = ["declare_first"]
 
 log = logging.getLogger("anporia.mcp")
-
-
-def fields_of(content: str) -> dict[str, Any]:
-    """Read a profile's or another declaration's content; anything but a JSON object is an empty one."""
-    try:
-        value = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def name_of(content: str) -> str:
-    """Give the name a profile says, as it stands, or an empty one."""
-    name = fields_of(content).get("name")
-    return name if isinstance(name, str) else ""
 
 
 def declare_first(session: Session) -> bool:
@@ -38,7 +21,8 @@ def declare_first(session: Session) -> bool:
     At most once for an identity at a relay, in whichever process is first; never where a profile exists already,
     and never when it cannot be known (seed 004 sections 3.2 and 6.4).
     """
-    if session.settings.read_only or not session.settings.auto_profile:
+    settings = session.settings
+    if settings.read_only or not settings.auto_profile or settings.confirm == "writes":  # nobody is asked here
         return False
     try:
         with session.reading() as agent:

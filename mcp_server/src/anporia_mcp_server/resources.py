@@ -67,7 +67,7 @@ def complete(session: Session, template: str, begun: str) -> list[str]:
     Never fails. Names that could hold a sentence are not offered.
     """
     if template == TEMPLATES[0][0]:
-        return [id_ for id_ in reversed(session.seen) if id_.startswith(begun)][:_COMPLETIONS]
+        return [id_ for id_ in session.lately() if id_.startswith(begun)][:_COMPLETIONS]
     try:
         if template == TEMPLATES[1][0]:
             with session.reading() as agent:

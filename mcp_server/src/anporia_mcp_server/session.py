@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import secrets
 import threading
 import time
@@ -26,6 +27,35 @@ _SEEN = 200  # ids offered as completions
 _CURSORS = 64  # of streams that go on by ids, some 70 kB each on a busy relay
 
 
+class Speaker:
+    """An identity and what belongs to it: key, agent, local limits."""
+
+    def __init__(self, keypair: Keypair, key_path: Path | None, ledger: Ledger, make: Callable[[], Agent]) -> None:
+        self.keypair = keypair
+        self.key_path = key_path
+        self.ledger = ledger
+        self._make = make
+        self._turn = threading.Lock()
+        self._agent: Agent | None = None
+
+    @property
+    def agent(self) -> Agent:
+        """The agent, made when it is first needed: its password may be a slow keychain's.
+
+        Raises `SettingsError`, `BadAddress`.
+        """
+        with self._turn:
+            if self._agent is None:
+                self._agent = self._make()
+            return self._agent
+
+    def close(self) -> None:
+        """Close the connections to the relay and the file of limits."""
+        if self._agent is not None:
+            self._agent.close()
+        self.ledger.close()
+
+
 class Session:
     """One person's agent at one relay. Any thread may call; `make` gives an agent for a key."""
 
@@ -43,36 +73,52 @@ class Session:
         self.seen: OrderedDict[str, None] = OrderedDict()
         """Ids of events that were shown, the newest last."""
         self._make = make
-        self._turn, self._making = threading.Lock(), threading.Lock()
-        self.authors = Authors(self)
+        self._turn = threading.Lock()
         self._kept: OrderedDict[str, frozenset[str]] = OrderedDict()
-        self._agent: Agent | None = None
-        self._agents: list[Agent] = []
+        self._speakers: list[Speaker] = []
+        self._seeds: set[str] = set()
+        self._root = self
+        self._speaker: Speaker
+        self.authors = Authors(self)
         self.become(keypair, key_path)
+
+    def bound(self) -> Session:
+        """Give this session as it is for one call: whoever speaks now speaks to its end, whatever is switched."""
+        return copy.copy(self)
 
     @property
     def agent(self) -> Agent:
-        """The agent that speaks, made when it is first needed: its password may be a slow keychain's.
-
-        Raises `SettingsError`, `BadAddress`.
-        """
-        with self._making:
-            if self._agent is None:
-                self._agent = self._make(self._keypair)
-                self._agents.append(self._agent)
-            return self._agent
+        """The agent that speaks. Raises `SettingsError`, `BadAddress`."""
+        return self._speaker.agent
 
     @property
     def agent_id(self) -> str:
         """Its id."""
-        return self._keypair.agent_id
+        return self._speaker.keypair.agent_id
+
+    @property
+    def key_path(self) -> Path | None:
+        """The file of its key, if there is one."""
+        return self._speaker.key_path
+
+    @property
+    def ledger(self) -> Ledger:
+        """What its processes share."""
+        return self._speaker.ledger
 
     def become(self, keypair: Keypair, key_path: Path | None) -> None:
-        """Speak as this identity from now on; calls under way end as the one before."""
-        with self._making:
-            self._keypair, self.key_path = keypair, key_path
-            self._agent = None
-            self.ledger = Ledger(self.settings.folder / "mcp" / f"{keypair.agent_id}.db")
+        """Speak as this identity from the next call on."""
+        ledger = Ledger(self.settings.folder / "mcp" / f"{keypair.agent_id}.db")
+        speaker = Speaker(keypair, key_path, ledger, lambda: self._make(keypair))
+        self.guard(keypair)
+        with self._turn:
+            self._speakers.append(speaker)
+            self._root._speaker = speaker
+
+    def guard(self, keypair: Keypair) -> None:
+        """Never let this key out in anything that is published."""
+        with self._turn:
+            self._seeds.add(keypair.seed.hex())
 
     def other(self, keypair: Keypair) -> Agent:
         """Give an agent for another key at the same relay; the caller closes it."""
@@ -83,9 +129,15 @@ class Session:
         """Have the agent to publish `what`, such as "post": counted, and failures told. Raises `ToolFailure`."""
         if self.settings.read_only:
             raise ToolFailure(f"This server is read-only (--read-only). The {what} was not published.", "read_only")
-        self.ledger.take_write(self.wall())
-        with translated(self.agent_id, TIMEOUT_S, publishing=what, wall=self.wall):
-            yield self.agent
+        now = self.wall()
+        self.ledger.take_write(now)
+        try:
+            with translated(self.agent_id, TIMEOUT_S, publishing=what, wall=self.wall):
+                yield self.agent
+        except ToolFailure as exc:
+            if exc.code == "bad_argument":  # refused before anything was sent
+                self.ledger.give_back(now)
+            raise
 
     @contextmanager
     def reading(self, wanted: str = "an answer of a relay") -> Iterator[Agent]:
@@ -94,9 +146,10 @@ class Session:
             yield self.agent
 
     def keep_secrets(self, *values: object) -> None:
-        """Refuse what holds this agent's private key, in any text, list or object. Raises `ToolFailure`."""
-        secret = self._keypair.seed.hex()
-        if any(secret in text.lower() for text in _texts(list(values))):
+        """Refuse what holds a private key of this session, in any text, list or object. Raises `ToolFailure`."""
+        with self._turn:
+            seeds = tuple(self._seeds)
+        if any(seed in text.lower() for text in _texts(list(values)) for seed in seeds):
             raise ToolFailure(
                 "This text holds your private key. Nothing was published: it must never be shown.", "secret"
             )
@@ -109,6 +162,11 @@ class Session:
                 self.seen.move_to_end(event["id"])
             while len(self.seen) > _SEEN:
                 self.seen.popitem(last=False)
+
+    def lately(self) -> list[str]:
+        """Give the ids of events that were shown, the newest first."""
+        with self._turn:
+            return list(reversed(self.seen))
 
     def keep(self, ids: Iterable[str]) -> str:
         """Remember ids for a cursor, which holds only the word that this gives."""
@@ -126,9 +184,8 @@ class Session:
 
     def close(self) -> None:
         """Close the connections to the relay and the file of limits."""
-        for agent in self._agents:
-            agent.close()
-        self.ledger.close()
+        for speaker in self._speakers:
+            speaker.close()
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["TOOLSETS", "BadSetting", "Settings", "chosen"]
+__all__ = ["TOOLSETS", "BadSetting", "Settings", "auto_profile_wanted", "chosen"]
 
 DEFAULT_TOOLS = "core,intents"
 MIN_TRUST = 0.5  # two agents' votes of +1, or those of one who voted for several (protocol section 18)
@@ -75,6 +76,11 @@ def chosen(names: str) -> tuple[str, ...]:
     if not wanted:
         raise BadSetting(f"no tools are named; toolsets: {', '.join(TOOLSETS)}, or all")
     return tuple(tool for tool in everything if tool in wanted)
+
+
+def auto_profile_wanted(environ: Mapping[str, object]) -> bool:
+    """Say whether a first profile is to be declared, by these variables."""
+    return str(environ.get("ANPORIA_AUTO_PROFILE", "")) not in ("0", "false", "no")
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ class Corpus:
 
     def _declared(self, everything: str) -> None:
         deep: Any = CANARY
-        for _ in range(500):
+        for _ in range(20):
             deep = [deep]
         for by, texts in ((ALICE, list(HOSTILE.values())), (BOB, [everything]), (DAVE, ["\U000e0041" * 300])):
             first, last = texts[0], texts[-1]

@@ -33,12 +33,14 @@ from ..profiles import declare_first
 from ..session import Session
 from ..tools import TOOLS, Effect, Tool
 from .asking import can_ask, confirmed
+from .threads import Threads
 from .watching import Watches
 
 __all__ = ["build"]
 
 _TTL_MS = 300_000  # lists of tools and templates are fixed while the server runs; five minutes until a host asks again
-_THREADS = 64  # calls at once: each ends within its timeout, so no host waits behind them for long
+_THREADS = 64  # calls at once, those included that a host gave up; more are refused, so that none waits unseen
+_LONGEST_S = 80.0  # of a call that reads: the longest wait of anporia_stream, and what the relay may take to open it
 
 _CANNOT_ASK = (
     "This host cannot ask the person, and the server was started with --confirm writes, so nothing was published. "
@@ -61,7 +63,7 @@ log = logging.getLogger("anporia.mcp")
 def build(session: Session) -> Server[None]:
     """Make the server of a session. Its lifespan declares a first profile in the background, and closes nothing."""
     offered = {name: TOOLS[name] for name in session.settings.tools if _allowed(TOOLS[name], session)}
-    threads = anyio.CapacityLimiter(_THREADS)
+    in_thread = Threads(_THREADS)
     bus = InMemorySubscriptionBus()
     watches = Watches(session, bus)
 
@@ -84,7 +86,9 @@ def build(session: Session) -> Server[None]:
             session.keep_secrets(params.name, params.arguments)
             tool = _named(params.name, offered)
             arguments = tool.signature.read(params.arguments or {})
-            question = tool.question(session, arguments)
+            session.keep_secrets(arguments)  # once more: a list or an object may have come as text
+            speaking = session.bound()  # from the question on it is one identity's call
+            question = tool.question(speaking, arguments)
             if question is not None and can_ask(ctx):
                 answer = await confirmed(ctx, params, question)
                 if isinstance(answer, types.InputRequiredResult):
@@ -95,9 +99,8 @@ def build(session: Session) -> Server[None]:
                 raise ToolFailure(_CANNOT_ASK, "cannot_ask")
             if tool.streams:
                 arguments["progress"] = _progress(ctx)
-            call = partial(tool.function, session, **arguments)
-            given = await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=threads)
-            return _answered(given)
+            longest = _LONGEST_S if tool.effect is Effect.READS else None
+            return _answered(await in_thread(partial(tool.function, speaking, **arguments), longest))
         except ToolFailure as exc:
             return _failed(str(exc))
         except MCPError:
@@ -122,7 +125,7 @@ def build(session: Session) -> Server[None]:
     async def read_resource(_ctx: _CONTEXT, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         uri = str(params.uri)
         try:
-            text = await anyio.to_thread.run_sync(resources.read, session, uri, abandon_on_cancel=True, limiter=threads)
+            text = await in_thread(partial(resources.read, session.bound(), uri), _LONGEST_S)
         except ToolFailure as exc:
             missing = exc.code in ("no_resource", "event_not_found", "http_404", "event_revoked", "http_410")
             raise MCPError(
@@ -134,8 +137,10 @@ def build(session: Session) -> Server[None]:
     async def complete(_ctx: _CONTEXT, params: types.CompleteRequestParams) -> types.CompleteResult:
         template = params.ref.uri if isinstance(params.ref, types.ResourceTemplateReference) else ""
         begun = params.argument.value[:NAME]
-        call = partial(resources.complete, session, template, begun)
-        values = await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=threads)
+        try:
+            values = await in_thread(partial(resources.complete, session.bound(), template, begun), _LONGEST_S)
+        except ToolFailure:
+            values = []
         return types.CompleteResult(completion=types.Completion(values=values[:100], has_more=False))
 
     async def list_prompts(_ctx: _CONTEXT, _params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:

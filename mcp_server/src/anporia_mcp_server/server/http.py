@@ -20,7 +20,6 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .. import __version__
 from ..settings import BadSetting
 
 __all__ = ["LOOPBACK", "Http", "application", "serve"]
@@ -61,7 +60,7 @@ def application(server: Server[Any], http: Http, port: int) -> ASGIApp:
     )
 
     async def health(_request: Request) -> JSONResponse:
-        return JSONResponse({"status": "ok", "version": __version__})
+        return JSONResponse({"status": "ok"})
 
     app = server.streamable_http_app(
         streamable_http_path=http.path,

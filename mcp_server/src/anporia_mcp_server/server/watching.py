@@ -40,7 +40,7 @@ class Watches:
         """Follow what can change of these while the block runs; single events never change."""
         held = [uri for uri in dict.fromkeys(map(str, uris)) if watched(uri) is not None]
         for uri in held:
-            if uri not in self._followed and self.tasks is not None:
+            if (uri not in self._followed or self._followed[uri].ended) and self.tasks is not None:
                 self._followed[uri] = _Followed(uri)
                 self.tasks.start_soon(self._follow, self._followed[uri])
         joined = [self._followed[uri] for uri in held if uri in self._followed]
@@ -52,8 +52,9 @@ class Watches:
             for followed in joined:
                 followed.listeners -= 1
                 if not followed.listeners:
-                    del self._followed[followed.uri]
                     followed.end()
+                    if self._followed.get(followed.uri) is followed:
+                        del self._followed[followed.uri]
 
     async def _follow(self, followed: _Followed) -> None:
         if len(self._followed) > _MOST:
@@ -73,6 +74,8 @@ class Watches:
             log.warning("changes of %s are not told any more: %s", uri, exc)
         except RuntimeError:  # the loop ended meanwhile
             log.debug("no longer watching", exc_info=True)
+        finally:
+            followed.ended = True  # who listens from now on begins anew
 
 
 class _Followed:

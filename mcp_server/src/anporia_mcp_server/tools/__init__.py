@@ -62,15 +62,16 @@ class Tool:
         if confirm == "never" or self.effect in (Effect.READS, Effect.SWITCHES):
             return None
         worded = self.wording(session, arguments) if self.wording is not None else None
-        if worded is not None or (confirm == "votes" and self.effect is not Effect.REPLACES):
-            return worded
+        if worded is None:
+            if confirm == "votes" and self.effect is not Effect.REPLACES:
+                return None
+            worded = f"{self.title}, public, signed and permanent?"
         # the model's own words, of which the person must see what they would sign; made visible, as a stranger may
         # have put them into its mouth
         given = {name: value for name, value in arguments.items() if value not in (None, "", [])}
         showing = Showing(_QUESTION)
         shown = orjson.dumps(showing.tree(given)).decode()
-        rest = " (shortened)" if showing.cut else ""
-        return f"{self.title} as {session.agent_id[:8]}, public, signed and permanent? {shown}{rest}"
+        return f"As {session.agent_id[:8]}: {worded} {shown}{' (shortened)' if showing.cut else ''}"
 
 
 _TABLE = (

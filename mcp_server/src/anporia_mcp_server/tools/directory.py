@@ -10,12 +10,11 @@ import orjson
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from anporia_client import Agent, Unsupported
+from anporia_client import Agent, Unsupported, payload
 
 from ..answers import ROOM, Dropped, Place, fitting, notice, size
 from ..arguments import Limit
 from ..foreign import DESCRIPTION, NAME, Showing, Text, plain_name
-from ..profiles import fields_of
 from ..session import Session
 from .reading import Cursor, Walk
 
@@ -193,8 +192,10 @@ def get_stats(session: Session) -> Stats:
     if session.authors.has_parent(session.agent_id):
         with session.reading() as agent:
             received = agent.get_delegations()["received"]
+        shown = session.authors.trusted(one["parent"] for one in received)
+        kept = [one for one in received if one["accepted"] and one["parent"] in shown][:_DELEGATIONS]
         named = ("parent", "scope", "expires_at", "revoked_at", "active")
-        stats["acts_for"] = [{name: one[name] for name in named} for one in received if one["accepted"]][:_DELEGATIONS]
+        stats["acts_for"] = [{name: Showing(_ROW // 10).tree(one[name], NAME) for name in named} for one in kept]
     return stats
 
 
@@ -223,7 +224,7 @@ def _newest_of_each(session: Session, kind: int, walk: Walk, dropped: Dropped) -
 
 
 def _agent(event: dict[str, Any]) -> AgentRow:
-    said, showing = fields_of(event["content"]), Showing(_ROW)
+    said, showing = payload(event["content"]), Showing(_ROW)
     languages = said.get("languages")
     listed = languages if isinstance(languages, list) else []
     row: AgentRow = {
@@ -239,7 +240,7 @@ def _agent(event: dict[str, Any]) -> AgentRow:
 
 
 def _offers(event: dict[str, Any]) -> list[Capability]:
-    offered = fields_of(event["content"]).get("capabilities")
+    offered = payload(event["content"]).get("capabilities")
     rows: list[Capability] = []
     for offer in offered[:_OFFERS] if isinstance(offered, list) else ():
         if not isinstance(offer, dict) or not isinstance(offer.get("name"), str):
@@ -261,10 +262,7 @@ def _as_text(value: object) -> str:
     """Read a field that some agents fill with text and others with an object."""
     if value is None:
         return ""
-    try:
-        return value if isinstance(value, str) else orjson.dumps(value).decode()
-    except orjson.JSONEncodeError:
-        return "(nested too deeply to be shown)"  # it reads what it does not write
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def _recent(agent: Agent, since: int) -> tuple[int, bool]:

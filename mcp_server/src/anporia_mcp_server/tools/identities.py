@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -14,13 +15,12 @@ from typing_extensions import TypedDict
 from anporia_client import AnporiaError, Keypair, identity, keyfile
 
 from ..arguments import AgentId
-from ..failures import ToolFailure, translated
+from ..failures import ToolFailure
 from ..foreign import NAME, one_line
-from ..session import TIMEOUT_S, Session
+from ..session import Session
 
 __all__ = ["listing", "revoke", "spawn", "spawn_question", "use"]
 
-_DAY = 86_400
 _MOST_LISTED = 100
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$"
 _CHILDREN = "children"
@@ -121,22 +121,16 @@ def spawn(
     """
     if named := [one for one in scope if isinstance(one, str) and one in _KINDS]:
         raise ToolFailure(f'scope: "{named[0]}" names no capability; give the kind {_KINDS[named[0]]}.', "bad_argument")
-    if session.settings.read_only:
-        raise ToolFailure("This server is read-only (--read-only). No agent was spawned.", "read_only")
     path = session.settings.folder / _CHILDREN / f"{name}.priv"
-    try:
-        keypair = keyfile.create(path, passphrase=os.environ.get("ANPORIA_KEY_PASSPHRASE") or None)
-    except keyfile.KeyFileExists:
-        keypair = _begun(session, path)
-    except AnporiaError as exc:
-        raise ToolFailure(str(exc), exc.code) from None
     expires_at = int(session.wall()) + expires_in_hours * 3_600
-    child = session.other(keypair)
-    try:
-        with translated(keypair.agent_id, TIMEOUT_S, publishing="child's profile", wall=session.wall):
+    with session.publishing("child's profile"):  # counted as ours, since whoever spawns answers for it
+        try:
+            keypair = keyfile.create(path, passphrase=os.environ.get("ANPORIA_KEY_PASSPHRASE") or None)
+        except keyfile.KeyFileExists:
+            keypair = _begun(session, path)
+        session.guard(keypair)
+        with contextlib.closing(session.other(keypair)) as child:
             child.ensure_profile(name=name, description=description, extra={"parent": session.agent_id})
-    finally:
-        child.close()
     with session.publishing("delegation") as agent:
         answer = agent.delegate(keypair.agent_id, scope=scope, expires_at=expires_at)
     return {
@@ -185,14 +179,13 @@ def _keys(session: Session) -> dict[str, Path]:
 
 
 def _begun(session: Session, path: Path) -> Keypair:
-    """Take up a child whose spawning was cut short: one that nobody was delegated to yet. Raises `ToolFailure`."""
-    try:
-        keypair = keyfile.read(path, os.environ.get("ANPORIA_KEY_PASSPHRASE") or None)
-        with session.reading() as agent:
-            given = agent.get_delegations(session.agent_id)["given"]
-    except AnporiaError as exc:
-        raise ToolFailure(str(exc), exc.code) from None
-    if any(one["child"] == keypair.agent_id for one in given):
+    """Take up a child of ours whose spawning was cut short: one that was delegated to nobody yet.
+
+    Raises `ToolFailure`, `IdentityError` and `RelayError`.
+    """
+    keypair, agent = keyfile.read(path, os.environ.get("ANPORIA_KEY_PASSPHRASE") or None), session.agent
+    told = agent.get_delegations(keypair.agent_id)
+    if told["received"] or told["parent"] not in (None, agent.agent_id):
         raise ToolFailure(f"There is a child of that name already: {keypair.agent_id}. Choose another name.", "exists")
     return keypair
 

@@ -26,6 +26,7 @@ __all__ = ["Walk", "get_thread", "query", "search", "stream"]
 
 _PAGE = 1_000  # the most that a relay gives at once (protocol section 8)
 _MOST_SEARCHED = 5_000  # events looked through for one answer; beyond that the caller is told
+_PATIENCE_S = 15.0  # for the pages of one answer, as long as one question to the relay may take
 _LOOK_S = 0.2  # how long events may gather after the first, and how late a deadline may be noticed
 _TELL_S = 5.0  # between two words of progress
 _PLACE = re.compile(r"[0-9a-f-]{1,80}", re.ASCII)  # (protocol section 32)
@@ -80,6 +81,7 @@ class Walk:
     ) -> None:
         self.last: dict[str, Any] | None = None
         self.cut = False
+        self._until = time.monotonic() + _PATIENCE_S
         self._listed = agent.events(page_size=page_size, keep_invalid=True, **conditions)
         self._dropped, self.place = dropped, place
 
@@ -93,7 +95,8 @@ class Walk:
     def _genuine(self) -> Iterator[dict[str, Any]]:
         for looked_at, event in enumerate(self._listed, 1):
             yield from self._dropped.genuine([event])
-            if looked_at == _MOST_SEARCHED:
+            # a relay may give its pages one slow event at a time
+            if looked_at == _MOST_SEARCHED or time.monotonic() > self._until:
                 self.cut = True
                 return
 

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from anporia_client import payload
+
 from ..arguments import AgentId, EventId, Topic, exact
 from ..failures import ToolFailure
 from ..foreign import plain_name
 from ..ledger import Vote
-from ..profiles import fields_of
 from ..session import Session
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 _MOST_CONTENT = 65_536  # bytes (protocol section 3)
+_PROFILE = ("name", "description", "model_family", "languages")  # what is said anew
 _ROOMS = 3  # of a post in which a reply is said too
 _RECKONED_S = 1.1  # a relay's trust is a second late at most (protocol section 18)
 _VOTES = 100  # of one's own on one agent that are looked at: in 24 hours there is one, and withdrawals
@@ -141,7 +143,8 @@ def declare_profile(
     follow(session, before)
     with session.publishing("profile") as agent:
         # what else an earlier profile says, such as whose child one is, stays
-        extra = {key: value for key, value in fields_of(before["content"]).items() if key == "parent"} if before else {}
+        extra = payload(before["content"]) if before else {}
+        extra = {name: value for name, value in extra.items() if name not in _PROFILE}
         answer = agent.declare_profile(
             name=name, description=description, model_family=model_family, languages=languages, extra=extra
         )
@@ -251,7 +254,7 @@ def follow(session: Session, before: dict[str, Any] | None) -> None:
 
 
 def _vote(event: dict[str, Any]) -> Vote:
-    score = fields_of(event["content"]).get("score")
+    score = payload(event["content"]).get("score")
     number = score if isinstance(score, (int, float)) and not isinstance(score, bool) else 0
     return Vote((number > 0) - (number < 0), event["created_at"])
 

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from anporia_client import payload
+
 from ..answers import ROOM, Dropped, fitting, notice, size, views
 from ..arguments import AgentId, EventId
 from ..failures import ToolFailure, iso
 from ..foreign import NAME, Showing, one_line, plain_name
-from ..profiles import fields_of
 from ..session import Session
 from .reading import Detail
 
@@ -292,7 +293,7 @@ def _thread(session: Session, task_id: str) -> tuple[dict[str, Any], dict[str, A
     asked = thread.get("request")
     if not asked:
         raise ToolFailure("That id is not a task's: a task's id is that of its request (kind 50).", "not_a_task")
-    return thread, asked, fields_of(asked["content"])
+    return thread, asked, payload(asked["content"])
 
 
 def _provider(thread: dict[str, Any]) -> str | None:
@@ -307,7 +308,7 @@ def _status(thread: dict[str, Any]) -> str:
 
 
 def _row(event: dict[str, Any], status: str) -> dict[str, Any]:
-    fields, showing = fields_of(event["content"]), Showing(_ROW)
+    fields, showing = payload(event["content"]), Showing(_ROW)
     reward, constraints = fields.get("reward"), fields.get("constraints")
     row = {
         "task_id": event["id"],
