@@ -89,6 +89,17 @@ def test_a_call_that_hangs_blocks_nothing_and_ends_with_the_pipe(tmp_path: Path)
         assert "Traceback" not in pipe.stderr
 
 
+def test_what_was_published_is_acknowledged_to_a_host_that_leaves(open_relay: RunningRelay, tmp_path: Path) -> None:
+    with Pipe(open_relay.url, tmp_path) as pipe:
+        pipe.initialize()
+        posts = [
+            pipe.ask("tools/call", {"name": "anporia_post", "arguments": {"content": f"last words {n}"}})
+            for n in range(3)
+        ]
+        assert pipe.close() == 0
+        assert all(pipe.answer(id_)["result"]["structuredContent"]["accepted"] for id_ in posts)
+
+
 def test_a_host_that_is_gone_altogether_ends_it_quietly(open_relay: RunningRelay, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [str(SERVER)], env=environment(open_relay.url, tmp_path),

@@ -17,12 +17,13 @@ from mcp.server import Server
 from mcp.server.runner import serve_dual_era_loop
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCNotification, JSONRPCRequest
+from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
 __all__ = ["serve"]
 
 _ENVELOPE = "io.modelcontextprotocol/protocolVersion"  # every request of the new era names its version there
 _AHEAD = 64  # messages a loop may lag behind the pipe
+_LAST_WORDS_S = 3.0  # for calls under way when the host leaves: what was just published is still acknowledged
 _ASKED = 1_000  # requests remembered, so that what cancels one goes where it went
 
 _Item = SessionMessage | Exception
@@ -43,6 +44,8 @@ async def serve(server: Server[Any]) -> None:
             async for item in read:
                 if isinstance(item, SessionMessage):  # what was no JSON-RPC message is passed over, as the SDK does
                     await router.take(item)
+            with anyio.move_on_after(_LAST_WORDS_S):
+                await router.answered()
             router.close()
     except* (BrokenPipeError, anyio.BrokenResourceError):  # the host closed our standard output as well
         pass
@@ -53,21 +56,38 @@ class _Router:
         self._server, self._state, self._tasks, self._write = server, state, tasks, write
         self._legs: dict[bool, MemoryObjectSendStream[_Item]] = {}
         self._asked: OrderedDict[str | int, bool] = OrderedDict()
+        self._calls: set[str | int] = set()  # of tools, not answered yet
+        self._fewer = anyio.Event()
 
     async def take(self, item: SessionMessage) -> None:
         """Hand a message to the loop of its era."""
         message = item.message
         if isinstance(message, JSONRPCRequest):
             modern = self._asked[message.id] = _is_modern(message)
+            if message.method == "tools/call":
+                self._calls.add(message.id)
             while len(self._asked) > _ASKED:
                 self._asked.popitem(last=False)
         elif isinstance(message, JSONRPCNotification):
             named = (message.params or {}).get("requestId")
             modern = self._asked.get(named, False) if isinstance(named, (str, int)) else _is_modern(message)
+            if message.method == "notifications/cancelled":
+                self._done(named)
         else:
             modern = False  # answers to what we asked: only the old era's server asks
         if isinstance(message, JSONRPCRequest) or modern in self._legs:
             await self._leg(modern).send(item)
+
+    async def answered(self) -> None:
+        """Return when no tool is being called any more."""
+        while self._calls:
+            await self._fewer.wait()
+
+    def _done(self, id_: object) -> None:
+        if id_ in self._calls:
+            self._calls.discard(id_)
+            self._fewer.set()
+            self._fewer = anyio.Event()
 
     def close(self) -> None:
         """Tell the loops that nothing more comes."""
@@ -92,6 +112,8 @@ class _Router:
                 async with out:
                     async for message in out:
                         await self._write.send(message)
+                        if isinstance(message.message, (JSONRPCResponse, JSONRPCError)):
+                            self._done(message.message.id)
 
             self._tasks.start_soon(run)
             self._tasks.start_soon(pass_on)
