@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from anporia_mcp_server.settings import DEFAULT_TOOLS, TOOLSETS
 from tests.peers import ROOT
 
 SERVER = ROOT / "mcp_server"
@@ -47,6 +48,9 @@ def test_the_registrys_entry() -> None:
     assert about["version"] == package["version"] == VERSION
     assert package["registryType"] == "pypi" and package["identifier"] == "anporia-mcp-server"
     assert package["transport"] == {"type": "stdio"}
+    [option] = package["packageArguments"]
+    tools = option["variables"]["tools"]
+    assert tools["description"].partition(": ")[2].split(", ") == list(TOOLSETS) and tools["default"] == DEFAULT_TOOLS
     named = {one["name"]: one for one in package["environmentVariables"]}
     assert named.keys() <= variables()
     secret = {name for name, one in named.items() if one.get("isSecret")}

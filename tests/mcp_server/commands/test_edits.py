@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -58,6 +59,45 @@ def test_from_nothing() -> None:
 def test_what_is_not_plain_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         json_edits.with_member(text, ["s"], "a", 1)
+
+
+@pytest.mark.parametrize("found", ["{}", '{"a": 1}', "true", "null", "1", '"x"'])
+def test_items_of_what_is_no_list_are_refused(found: str) -> None:
+    text = f'{{"inputs": {found}}}'
+    with pytest.raises(ValueError, match="'inputs' in it is no list"):
+        json_edits.with_item(text, ["inputs"], 1)
+    with pytest.raises(ValueError, match="'inputs' in it is no list"):
+        json_edits.without_item(text, ["inputs"], lambda _: True)
+
+
+@pytest.mark.parametrize("found", ["[]", "[1]", "true", "null", "1", '"x"'])
+def test_members_of_what_is_no_object_are_refused(found: str) -> None:
+    text = f'{{"a": {found}}}'
+    for path in (["a"], ["a", "b"]):
+        with pytest.raises(ValueError, match="'a' in it is no object"):
+            json_edits.with_member(text, path, "x", 1)
+    with pytest.raises(ValueError, match="'a' in it is no object"):
+        json_edits.without_member(text, ["a"], "x")
+
+
+def test_what_came_of_an_edit_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = '{"s": {"a": 1}, "l": [1]}'
+    monkeypatch.setattr(json_edits, "_inserted", lambda *_: text)
+    monkeypatch.setattr(json_edits, "_without", lambda *_: "{,}")
+    edits: list[Callable[[], str]] = [
+        lambda: json_edits.with_member(text, ["s"], "b", 2),
+        lambda: json_edits.with_item(text, ["l"], 2),
+        lambda: json_edits.without_member(text, ["s"], "a"),
+        lambda: json_edits.without_item(text, ["l"], lambda _: True),
+    ]
+    for edit in edits:
+        with pytest.raises(ValueError, match="not changed by itself"):
+            edit()
+
+
+def test_numbers_that_json_does_not_know_are_refused() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        json_edits.with_member('{"a": NaN}', ["s"], "b", 2)
 
 
 def test_items_come_and_go() -> None:

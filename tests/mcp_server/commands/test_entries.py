@@ -102,6 +102,33 @@ def test_secrets_are_not_shown() -> None:
     assert not any(value in shown for value in env.values()) and "${OTHER_PASSWORD:-}" in shown and '"k"' in shown
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OPENAI_API_KEY", "sk-1"),
+        ("apiKey", "sk-1"),
+        ("KEY_ID", "sk-1"),
+        ("PGPASS", "sk-1"),
+        ("GITHUB_TOKEN_OF_MINE", "sk-1"),
+        ("HTTPS_PROXY", "http://me:hunter2@proxy:3128"),
+        ("HTTPS_PROXY", "me:hunter2@proxy:3128"),
+        ("ANPORIA_RELAY_URL", "https://me:hunter2@relay"),
+    ],
+)
+def test_what_may_be_a_secret_is_neither_shown_nor_told(name: str, value: str) -> None:
+    for found in ({"command": "x", "env": {name: value}}, {"url": "x", "headers": {name: value}}, {name: value}):
+        assert value not in json.dumps(entries.masked(found))
+    assert value not in json.dumps(entries.masked({"args": [value]})) or "@" not in value
+    assert not entries.is_told(name, value)
+
+
+def test_what_is_no_secret_is_shown() -> None:
+    env = {"ANPORIA_KEY_FILE": "C:\\me@here\\k", "KEYBOARD": "de", "ANPORIA_RELAY_PASSWORD_FILE": "/p", "API_KEY": ""}
+    found = {"command": "/v/me@x/y", "args": ["--tools", "core"], "env": env, "timeout": 5}
+    assert entries.masked(found) == found
+    assert entries.is_told("ANPORIA_KEY_FILE", env["ANPORIA_KEY_FILE"]) and not entries.is_told("KEYBOARD", "de")
+
+
 def machine(platform: str, **environ: str) -> Machine:
     return Machine(platform, Path("/h"), Path("/p"), environ)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from anporia_mcp_server.commands.clients import Machine
+from anporia_mcp_server.settings import auto_profile_wanted
 from tests.client.cli.conftest import Ran
 from tests.mcp_server.commands.conftest import Run
 
@@ -75,11 +76,20 @@ def test_the_first_state_is_kept_and_that_is_said_once(run: Run, home: Path) -> 
         assert said.code == 0 and "backup" not in said.out and backup.read_text() == '{"mcpServers": {}}'
 
 
-def test_that_the_public_relay_is_public_is_said_before_asking(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_that_the_public_relay_is_public_is_said_before_asking(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for args in ([], ["--relay", "https://anporia.com/api/"]):
         said = run("install", "cursor", "--dry-run", *args).out
         assert "https://anporia.com/api" in said and "public for good" in said and "first profile" in said
     assert "first profile" not in run("install", "cursor", "--dry-run", "--read-only").out
+    (home / ".cursor").mkdir()
+    for value, wanted in (("0", False), ("no", False), ("1", True)):
+        env = {"ANPORIA_AUTO_PROFILE": value}
+        old = {"command": PROGRAM, "env": env}
+        (home / ".cursor" / "mcp.json").write_text(json.dumps({"mcpServers": {"anporia": old}}))
+        assert ("first profile" in run("install", "cursor", "--dry-run").out) is wanted
+        assert auto_profile_wanted(env) is wanted
     monkeypatch.setenv("ANPORIA_RELAY_URL", RELAY)
     assert "for good" not in run("install", "cursor", "--yes").out
     monkeypatch.delenv("ANPORIA_RELAY_URL")
@@ -183,6 +193,18 @@ def test_a_file_with_comments_is_left_alone(run: Run, folder: Path) -> None:
     assert not file.with_name("mcp.json.anporia-backup").exists()
 
 
+@pytest.mark.parametrize("inputs", ["{}", '{"a": 1}', "true", "null"])
+def test_inputs_that_are_no_list_are_left_alone(inputs: str, run: Run, folder: Path) -> None:
+    file = folder / ".vscode" / "mcp.json"
+    file.parent.mkdir()
+    text = f'{{"inputs": {inputs}}}'
+    file.write_text(text)
+    said = run("install", "vscode", "--scope", "project", "--yes")
+    assert said.code == 1 and "no list" in said.err and "stands above" in said.err and file.read_text() == text
+    assert json.loads(said.out)["inputs"][0]["id"] == "anporia-relay-password"
+    assert list(file.parent.iterdir()) == [file]
+
+
 @pytest.mark.parametrize(
     ("entry", "word"),
     [
@@ -228,6 +250,31 @@ def test_mode_and_link_stay(run: Run, home: Path, tmp_path: Path) -> None:
     assert real.read_bytes().startswith(b"\xef\xbb\xbf{") and b"anporia-mcp-server" in real.read_bytes()
     assert (link.parent / "mcp.json.anporia-backup").stat().st_mode & 0o777 == 0o600
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dotfiles.json", "home", "project"]
+
+
+@posix
+def test_no_copy_can_be_read_by_others_even_for_a_moment(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = home / ".cursor" / "mcp.json"
+    file.parent.mkdir()
+    file.write_text('{"mcpServers": {}}')
+    file.chmod(0o600)
+    modes: list[int] = []
+    really = os.open
+
+    def opened(path: str, flags: int, mode: int = 0o777, **more: int | None) -> int:
+        made = really(path, flags, mode, **more)
+        if flags & os.O_CREAT and Path(path).parent == file.parent:
+            modes.append(os.fstat(made).st_mode & 0o777)
+        return made
+
+    monkeypatch.setattr("os.open", opened)
+    before = os.umask(0)
+    try:
+        assert run("install", "cursor", "--yes").code == 0
+    finally:
+        os.umask(before)
+    assert modes == [0o600, 0o600]  # the backup and the file itself
+    assert {one.stat().st_mode & 0o777 for one in file.parent.iterdir()} == {0o600}
 
 
 @posix
@@ -333,12 +380,97 @@ def test_claude_code_is_told_by_its_own_program(run: Run, home: Path, folder: Pa
     log.unlink()
     said = run("install", "claude-code", "--relay", RELAY, "--yes")
     assert said.code == 0 and "opensesame" not in said.out + log.read_text() and "left out" in said.out
+    assert "anporia-mcp login" in said.out and "is lost" not in said.out
     assert log.read_text().splitlines() == ["mcp remove anporia --scope user", line.removeprefix("claude ")]
     assert (home / ".claude.json").read_text() == kept
     assert run("install", "claude-code", "--name", "theirs", "--yes").code == 1
     assert run("install", "claude-code", "--remove", "--yes").code == 0
     failed = run("install", "claude-code", "--name", "fails", "--yes", "--json")
     assert failed.code == 1 and "no such luck" in failed.json["error"]["message"]
+
+
+_REMOVER = f"""#!{sys.executable}
+import json, pathlib, sys
+with open({{log!r}}, "a") as log:
+    log.write(" ".join(sys.argv[1:]) + "\\n")
+file = pathlib.Path({{file!r}})
+if sys.argv[2] == "add":
+    sys.exit("no such luck")
+held = json.loads(file.read_text())
+del held["mcpServers"][sys.argv[3]]
+file.write_text(json.dumps(held))
+"""
+
+
+def claude_with(home: Path, folder: Path, script: str, entry: dict[str, object]) -> Path:
+    """Put a program `claude` on the path, and an entry into its file; gives the log of its calls."""
+    claude, file, log = folder / "bin" / "claude", home / ".claude.json", folder / "log"
+    claude.parent.mkdir()
+    claude.write_text(script.format(log=str(log), file=str(file)))
+    claude.chmod(0o755)
+    file.write_text(json.dumps({"mcpServers": {"anporia": entry}, "numStartups": 3}))
+    file.chmod(0o600)
+    return log
+
+
+@posix
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_entry_that_claude_removed_and_did_not_add_can_be_restored(
+    as_json: bool, run: Run, home: Path, folder: Path
+) -> None:
+    env = {"ANPORIA_RELAY_URL": RELAY, "OPENAI_API_KEY": "sk-1", "HTTPS_PROXY": "http://me:hunter2@proxy"}
+    entry = {"type": "stdio", "command": "/old/anporia-mcp", "args": ["--read-only"], "env": env, "timeout": 5}
+    log = claude_with(home, folder, _REMOVER, entry)
+    before = (home / ".claude.json").read_text()
+    backup = home / ".claude.json.anporia-backup"
+    backup.write_text("of an earlier change")
+    said = run("install", "claude-code", "--yes", *(["--json"] if as_json else []))
+    assert said.code == 1 and [line.split()[1] for line in log.read_text().splitlines()] == ["remove", "add"]
+    assert "anporia" not in json.loads((home / ".claude.json").read_text())["mcpServers"]
+    assert backup.read_text() == before and backup.stat().st_mode & 0o777 == 0o600
+    assert "was removed" in said.err and "no such luck" in said.err and str(backup) in said.err
+    assert "sk-1" not in said.out + said.err and "hunter2" not in said.out + said.err
+    if as_json:
+        assert said.json["error"]["code"] == "claude_failed" and not said.json["applied"]
+        assert said.json["backup"] == str(backup) and said.json["removed"]["args"] == ["--read-only"]
+        assert said.json["removed"]["timeout"] == 5
+    else:
+        assert "To have it back" in said.out and '"command": "/old/anporia-mcp"' in said.out
+    # the backup outlives the next try, which finds no entry
+    assert run("install", "claude-code", "--yes").code == 1 and backup.read_text() == before
+
+
+@posix
+def test_what_claudes_command_line_must_not_hold_is_left_out_and_named(run: Run, home: Path, folder: Path) -> None:
+    env = {
+        "ANPORIA_RELAY_URL": RELAY,
+        "ANPORIA_KEY_FILE": "/k",
+        "HTTPS_PROXY": "http://me:hunter2@proxy",
+        "OPENAI_API_KEY": "sk-1",
+        "PLAIN": "plain-value",
+    }
+    entry = {"type": "stdio", "command": "/old/anporia-mcp", "args": [], "env": env, "timeout": 5, "alwaysLoad": True}
+    log = claude_with(home, folder, _CLAUDE, entry)
+    said = run("install", "claude-code", "--yes")
+    assert said.code == 0 and ".anporia-backup" in said.out and "leave that alone" not in said.out
+    added = log.read_text().splitlines()[1]
+    assert added == f"mcp add anporia --scope user -e ANPORIA_RELAY_URL={RELAY} -e ANPORIA_KEY_FILE=/k -- {PROGRAM}"
+    assert "HTTPS_PROXY, OPENAI_API_KEY, PLAIN" in said.out and "is lost" in said.out
+    assert "timeout, alwaysLoad" in said.out
+    assert not any(value in said.out + said.err for value in ("hunter2", "sk-1", "plain-value"))
+    reply = run("install", "claude-code", "--dry-run", "--json").json
+    assert reply["entry"]["env"] == {"ANPORIA_RELAY_URL": RELAY, "ANPORIA_KEY_FILE": "/k"}
+    assert "timeout" not in reply["entry"] and len(reply["notes"]) == 3
+
+
+@posix
+def test_a_relay_with_a_password_is_not_left_out_but_refused(run: Run, home: Path, folder: Path) -> None:
+    entry: dict[str, object] = {"command": "anporia-mcp", "env": {"ANPORIA_RELAY_URL": "http://me:hunter2@${HOST}"}}
+    log = claude_with(home, folder, _CLAUDE, entry)
+    said = run("install", "claude-code", "--yes")
+    assert said.code == 2 and "--relay replaces" in said.err and "hunter2" not in said.out + said.err
+    assert not log.exists()
+    assert run("install", "claude-code", "--yes", "--relay", RELAY).code == 0 and "hunter2" not in log.read_text()
 
 
 def test_without_what_only_posix_has(home: Path, folder: Path) -> None:

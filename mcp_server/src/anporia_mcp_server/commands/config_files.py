@@ -6,11 +6,12 @@ import contextlib
 import os
 import secrets
 import shutil
+import stat
 from pathlib import Path
 
 from anporia_client.cli.failures import CommandFailed
 
-__all__ = ["BACKUP", "backup_of", "read", "without_mark", "write"]
+__all__ = ["BACKUP", "back_up", "backup_of", "read", "without_mark", "write"]
 
 BACKUP = ".anporia-backup"
 _MOST_BYTES = 64 << 20  # a ~/.claude.json that was used for long holds some megabytes of history
@@ -53,20 +54,33 @@ def write(file: Path, text: str, *, before: str | None, keep: bool) -> Path | No
         raise CommandFailed(f"{file} was changed by another program just now. Try again", code="changed_meanwhile")
     there.parent.mkdir(parents=True, exist_ok=True)
     backup = backup_of(file) if keep and before is not None and not os.path.lexists(backup_of(file)) else None
-    if backup is not None:
-        shutil.copy2(there, backup)
+    if backup is not None and before is not None:
+        back_up(file, before)
+    _put(there, text.encode(), there if before is not None else None)
+    return backup
+
+
+def back_up(file: Path, text: str) -> Path:
+    """Keep what a file holds, in the place of an earlier backup, with the file's mode. Raises `OSError`."""
+    backup = backup_of(file)
+    _put(backup, text.encode(), file)
+    shutil.copystat(file, backup)
+    return backup
+
+
+def _put(there: Path, data: bytes, like: Path | None) -> None:
+    """Write a file whole or not at all, with the mode of another."""
     new = there.with_name(f".{there.name}.{secrets.token_hex(4)}")
     try:
         # what others' entries hold is nobody else's, not even for a moment
-        first_mode = 0o666 if before is None else 0o600
-        with open(new, "xb", opener=lambda path, flags: os.open(path, flags, first_mode)) as out:
-            out.write(text.encode())
+        mode = 0o666 if like is None else stat.S_IMODE(like.stat().st_mode) & 0o777
+        with open(new, "xb", opener=lambda path, flags: os.open(path, flags, mode)) as out:
+            out.write(data)
             out.flush()
             os.fsync(out.fileno())
-        if before is not None:
-            shutil.copymode(there, new)
+        if like is not None:
+            shutil.copymode(like, new)
         new.replace(there)
     finally:
         with contextlib.suppress(FileNotFoundError):
             new.unlink()
-    return backup

@@ -16,8 +16,10 @@ __all__ = [
     "Launch",
     "entry",
     "from_the_index",
+    "further_keys",
     "input_reference",
     "is_ours",
+    "is_told",
     "masked",
     "program_of",
     "secrets_of",
@@ -32,6 +34,11 @@ _MODULE = "anporia_mcp_server"
 _RUNNERS = {"uv", "uvx", "pipx"}  # these look a bare name up on the index
 _ELSEWHERE = {"--directory", "--project", "--find-links", "-f", "--index", "--default-index", "--index-url", "-i"}
 _SECRET = re.compile(r"PASSWORD$|PASSPHRASE|PRIVATE_KEY|TOKEN$|BASIC_AUTH|SECRET", re.IGNORECASE)
+_HIDDEN = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|COOKIE|AUTH|_PWD$|KEY(?![A-Z0-9])", re.IGNORECASE)
+_WHERE = re.compile(r"_(FILE|PATH)$", re.IGNORECASE)  # names of what holds a secret are none
+_USERINFO = re.compile(r"//\S*@|^[^\s/\\:]+:[^\s/\\]*@")  # http://me:secret@host, or the same without http://
+_NOT_SHOWN = "(kept, not shown)"
+_TOLD = {"ANPORIA_RELAY_URL", "ANPORIA_RELAY", "ANPORIA_RELAY_USER", "ANPORIA_KEY_FILE", "ANPORIA_AUTO_PROFILE"}
 _REFERENCE = re.compile(r"\$\{[^}]*\}")  # ${NAME:-} of Claude Code, ${env:NAME} of Cursor, ${input:id} of VS Code
 
 Form = Literal["typed", "plain", "vscode", "toml"]
@@ -64,7 +71,7 @@ def entry(form: Form, launch: Launch, old: Mapping[str, Any] | None = None) -> d
         env.setdefault(PASSWORD, launch.password)
     if env:
         made["env"] = env
-    return {**made, **{key: value for key, value in kept.items() if key not in ("type", "command", "args")}}
+    return {**made, **{key: kept[key] for key in further_keys(kept)}}
 
 
 def is_ours(found: object) -> bool:
@@ -100,10 +107,38 @@ def secrets_of(found: object) -> list[str]:
     return [name for name, value in env.items() if _SECRET.search(name) and value and not _is_reference(value)]
 
 
+def is_told(name: str, value: object) -> bool:
+    """Say whether a variable may stand on a command line, which others can read: one that `Launch.env` sets."""
+    return name in _TOLD and isinstance(value, str) and not _is_hidden(name, value)
+
+
+def further_keys(found: Mapping[str, Any]) -> list[str]:
+    """Name what somebody added to an entry of ours beside variables, such as time limits."""
+    return [key for key in found if key not in ("type", "command", "args", "env")]
+
+
 def masked(found: Any) -> Any:
-    """Give an entry as it may be shown."""
-    hidden = secrets_of(found)
-    return {**found, "env": {**found["env"], **dict.fromkeys(hidden, "(kept, not shown)")}} if hidden else found
+    """Give an entry as it may be shown: without what is a secret by its name, or holds a password as addresses do."""
+    if not isinstance(found, dict):
+        return found
+    return {key: _masked(key, value) for key, value in found.items()}
+
+
+def _masked(key: str, value: Any) -> Any:
+    if _is_hidden(key, value):
+        return _NOT_SHOWN
+    if isinstance(value, dict):  # variables, headers
+        return {name: _NOT_SHOWN if _is_hidden(name, one) else one for name, one in value.items()}
+    if isinstance(value, list):
+        return [_NOT_SHOWN if _is_hidden("", one) else one for one in value]
+    return value
+
+
+def _is_hidden(name: str, value: object) -> bool:
+    if not value or _is_reference(value):
+        return False
+    by_name = _HIDDEN.search(name) and not _WHERE.search(name)
+    return bool(by_name) or (isinstance(value, str) and _USERINFO.search(value) is not None)
 
 
 def servers(form: Form, text: str) -> dict[str, Any]:
@@ -123,7 +158,7 @@ def with_entry(form: Form, text: str, name: str, wanted: dict[str, Any]) -> str:
     if reference != input_reference(name):
         return changed
     inputs = json_edits.parsed(changed).get("inputs", [])
-    if any(_has_id(one, name) for one in inputs):
+    if isinstance(inputs, list) and any(_has_id(one, name) for one in inputs):
         return changed
     return json_edits.with_item(changed, ["inputs"], _input(name))
 

@@ -104,7 +104,15 @@ def install(
         if not click.confirm("Do it?", err=True):
             _failed(context, options, reply, FAILED, "declined", _DECLINED)
             return
-    reply |= {"applied": True, "backup": _applied(plan, claude)}
+    if plan.commands:
+        if lost := _ordered(plan, claude, reply):
+            if not options.json:
+                _restoring(reply, plan)
+            _failed(context, options, reply, FAILED, "claude_failed", lost)
+            return
+    else:
+        reply["backup"] = _written(plan)
+    reply["applied"] = True
     _told(options, reply, f"done. {there.title} has it when it starts again" if start else "done")
 
 
@@ -121,6 +129,7 @@ def _reply(machine: Machine, plan: Plan) -> dict[str, Any]:
         "notes": [*plan.notes, *notes.of(plan)],
         "applied": False,
         "backup": None,
+        "removed": None,
     }
 
 
@@ -148,8 +157,9 @@ def _told(options: Options, reply: Mapping[str, Any], text: str) -> None:
         screen.emit(reply)
         return
     if reply["backup"]:
-        kept = f"The file as it was before this change is kept in {reply['backup']}; later changes leave that alone"
-        screen.line(screen.shown(kept))
+        # of Claude Code's own file the state before the last entry was taken out is the one that is worth something
+        later = "" if reply["commands"] else "; later changes leave that alone"
+        screen.line(screen.shown(f"The file as it was before this change is kept in {reply['backup']}{later}"))
     screen.line(text)
 
 
@@ -166,25 +176,53 @@ def _claude() -> str:
     return shutil.which("claude") or ""
 
 
-def _applied(plan: Plan, claude: str) -> str | None:
-    """Do it; gives the backup's path, if one was made."""
-    if not plan.commands:
-        # in a project's folder it would be committed with the rest, and --remove gives the file back anyway
-        keep = plan.place.scope == "user"
-        backup = config_files.write(plan.place.file, plan.after, before=plan.before, keep=keep)
-        return None if backup is None else str(backup)
-    for command in plan.commands:
-        try:
-            done = subprocess.run(
-                [claude, *command[1:]], stdin=subprocess.DEVNULL, capture_output=True, timeout=_CLAUDE_S
-            )
-        except (OSError, subprocess.TimeoutExpired) as exc:
-            raise CommandFailed(f"claude could not be run ({type(exc).__name__})", code="claude_failed") from None
-        if done.returncode:
-            said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()[-300:]
-            text = f"{' '.join(command[:3])} failed with status {done.returncode}: {said}"
-            raise CommandFailed(text, code="claude_failed")
+def _written(plan: Plan) -> str | None:
+    """Replace the file; gives the backup's path, if one was made."""
+    # in a project's folder it would be committed with the rest, and --remove gives the file back anyway
+    keep = plan.place.scope == "user"
+    backup = config_files.write(plan.place.file, plan.after, before=plan.before, keep=keep)
+    return None if backup is None else str(backup)
+
+
+def _ordered(plan: Plan, claude: str, reply: dict[str, Any]) -> str | None:
+    """Have Claude Code's program do it; the reply tells the backup, and an entry that is gone for good.
+
+    Gives what went wrong after the earlier entry was removed. Raises `CommandFailed` if nothing was changed.
+    """
+    file = plan.place.file
+    if plan.old is not None and (text := config_files.read(file)) is not None:
+        reply["backup"] = str(config_files.back_up(file, text))
+    for number, command in enumerate(plan.commands):
+        trouble = _trouble(claude, command)
+        if trouble is None:
+            continue
+        if not number:
+            raise CommandFailed(trouble, code="claude_failed")
+        reply["removed"] = entries.masked(plan.old)
+        kept = f" {file} as it was before is kept in {reply['backup']}" if reply["backup"] else ""
+        return f"The earlier entry {plan.name!r} was removed, and the new one could not be added: {trouble}.{kept}"
     return None
+
+
+def _trouble(claude: str, command: tuple[str, ...]) -> str | None:
+    """Run one command; gives what went wrong."""
+    try:
+        done = subprocess.run([claude, *command[1:]], stdin=subprocess.DEVNULL, capture_output=True, timeout=_CLAUDE_S)
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        return f"claude could not be run ({type(exc).__name__})"
+    if not done.returncode:
+        return None
+    said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()[-300:]
+    return f"{' '.join(command[:3])} failed with status {done.returncode}: {said}"
+
+
+def _restoring(reply: Mapping[str, Any], plan: Plan) -> None:
+    """Say how an entry that is gone comes back."""
+    source = f"; what is not shown stands in {reply['backup']}" if reply["backup"] else ""
+    screen.line(screen.shown(f'To have it back, put this under "mcpServers" in {plan.place.file}{source}:') + "\n")
+    for line in plans.written(plan.place, plan.name, plan.old):
+        screen.line(f"  {screen.shown(line)}")
+    screen.line("\nOr run again the last command shown above.")
 
 
 def _listed(options: Options, machine: Machine) -> None:

@@ -1,4 +1,7 @@
-"""Edits of JSON text that leave every other byte as it is: one member set or taken out, in its neighbours' style."""
+"""Edits of JSON text that leave every other byte as it is: one member set or taken out, in its neighbours' style.
+
+What came of an edit is read again: if that is not what was meant, nothing is changed.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +35,79 @@ def parsed(text: str) -> dict[str, Any]:
 
     A key that stands twice in one object is refused: nobody knows which of the two its owner means.
     """
-    found = json.loads(text, object_pairs_hook=_once) if text.strip() else {}
+    found = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number) if text.strip() else {}
     if not isinstance(found, dict):
         raise ValueError("it holds no object")  # noqa: TRY004  # one kind of error for all that the text may be
     return found
 
 
 def with_member(text: str, path: Path, name: str, value: Any) -> str:
-    """Set a member of the object at `path`, which is made if it is not there. Raises `ValueError` as `parsed` does."""
-    parsed(text)
+    """Set a member of the object at `path`, which is made if it is not there.
+
+    Raises `ValueError` as `parsed` does, and where something else than an object stands on the way.
+    """
+    wanted = parsed(text)
+    _inside(wanted, path, dict)[name] = value
+    return _checked(_with_member(text if text.strip() else "{}\n", path, name, value), wanted)
+
+
+def with_item(text: str, path: Path, value: Any) -> str:
+    """Add an item to the list at `path`, which is made if it is not there. Raises `ValueError` as `with_member`."""
+    wanted = parsed(text)
+    _inside(wanted, path, list).append(value)
     text = text if text.strip() else "{}\n"
+    if not _has(text, path):
+        return _checked(_with_member(text, path[:-1], path[-1], [value]), wanted)
+    at = _place(text, path)
+    return _checked(_inserted(text, at, *_parts(text, at), "", value), wanted)
+
+
+def without_member(text: str, path: Path, name: str) -> str:
+    """Take a member out of the object at `path`; one that is not there is no error."""
+    wanted = parsed(text)
+    found = _inside(wanted, path, dict)
+    if name not in found:
+        return text
+    del found[name]
+    return _checked(_without(text, path, lambda part: part.key == name), wanted)
+
+
+def without_item(text: str, path: Path, unwanted: Callable[[Any], bool]) -> str:
+    """Take the first item that is not wanted out of the list at `path`."""
+    wanted = parsed(text)
+    found = _inside(wanted, path, list)
+    number = next((number for number, one in enumerate(found) if unwanted(one)), None)
+    if number is None:
+        return text
+    del found[number]
+    return _checked(_without(text, path, lambda part: unwanted(_DECODER.raw_decode(text, part.value)[0])), wanted)
+
+
+def _inside(wanted: dict[str, Any], path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
+    """Give what a document that was read holds at `path`, and make it where it is not there."""
+    found: Any = wanted
+    for number, key in enumerate(path, 1):
+        one = kind if number == len(path) else dict
+        found = found.setdefault(key, one())
+        if not isinstance(found, one):
+            # one kind of error for all that the text may be
+            raise ValueError(f"{key!r} in it is no {'list' if one is list else 'object'}")  # noqa: TRY004
+    return found
+
+
+def _checked(text: str, wanted: dict[str, Any]) -> str:
+    try:
+        found = parsed(text)
+    except ValueError:
+        found = None
+    if found != wanted:
+        raise ValueError("it is written in a way that is not changed by itself")
+    return text
+
+
+def _with_member(text: str, path: Path, name: str, value: Any) -> str:
     if path and not _has(text, path):
-        return with_member(text, path[:-1], path[-1], {name: value})
+        return _with_member(text, path[:-1], path[-1], {name: value})
     at = _place(text, path)
     parts, close = _parts(text, at)
     there = next((part for part in parts if part.key == name), None)
@@ -52,29 +116,15 @@ def with_member(text: str, path: Path, name: str, value: Any) -> str:
     return _inserted(text, at, parts, close, f"{json.dumps(name, ensure_ascii=False)}: ", value)
 
 
-def with_item(text: str, path: Path, value: Any) -> str:
-    """Add an item to the list at `path`, which is made if it is not there."""
-    if not text.strip() or not _has(text, path):
-        return with_member(text, path[:-1], path[-1], [value])
-    at = _place(text, path)
-    return _inserted(text, at, *_parts(text, at), "", value)
-
-
-def without_member(text: str, path: Path, name: str) -> str:
-    """Take a member out of the object at `path`; one that is not there is no error."""
-    return _without(text, path, lambda part: part.key == name)
-
-
-def without_item(text: str, path: Path, unwanted: Callable[[Any], bool]) -> str:
-    """Take the first item that is not wanted out of the list at `path`."""
-    return _without(text, path, lambda part: unwanted(_DECODER.raw_decode(text, part.value)[0]))
-
-
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key stands in it twice")
     return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} in it is no JSON")
 
 
 def _has(text: str, path: Path) -> bool:
@@ -93,8 +143,6 @@ def _place(text: str, path: Path) -> int:
         at = next((part.value for part in parts if part.key == key), -1)
         if at < 0:
             raise KeyError(key)
-    if text[at] not in "{[":
-        raise ValueError(f"{'.'.join(path)!r} in it is neither an object nor a list")
     return at
 
 
@@ -137,14 +185,9 @@ def _inserted(text: str, at: int, parts: list[_Part], close: int, key: str, valu
 
 
 def _without(text: str, path: Path, unwanted: Callable[[_Part], bool]) -> str:
-    parsed(text)
-    if not text.strip() or not _has(text, path):
-        return text
     at = _place(text, path)
     parts, close = _parts(text, at)
-    number = next((number for number, part in enumerate(parts) if unwanted(part)), None)
-    if number is None:
-        return text
+    number = next(number for number, part in enumerate(parts) if unwanted(part))
     if len(parts) == 1:
         return text[: at + 1] + text[close:]
     if number:

@@ -6,12 +6,11 @@ from typing import Any
 
 from anporia_client import keychain
 
+from ..settings import auto_profile_wanted
 from . import entries, relays
 from .plans import Plan
 
 __all__ = ["is_filled_in", "keep_password", "of", "relay_of"]
-
-_NO_PROFILE = ("0", "false", "no")  # of ANPORIA_AUTO_PROFILE, as the server reads it
 
 
 def relay_of(entry: Any) -> str | None:
@@ -59,9 +58,8 @@ def _public(entry: dict[str, Any], *, named: bool) -> str:
     start = f"{relays.DEFAULT} is the public relay"
     if not named:
         start = f"No relay is named, so it is the public one, {relays.DEFAULT}"
-    profile = str(entry.get("env", {}).get("ANPORIA_AUTO_PROFILE", "")) not in _NO_PROFILE
     first = ""
-    if profile and "--read-only" not in entry.get("args", ()):
+    if auto_profile_wanted(entry.get("env", {})) and "--read-only" not in entry.get("args", ()):
         first = " At the first start a first profile is declared there, if there is none (ANPORIA_AUTO_PROFILE=0: not)."
     other = "" if named else " For another: --relay URL."
     return f"{start}, where all is public for good.{first}{other}"

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from anporia_client.cli.failures import CommandFailed
+from anporia_client.cli.failures import USAGE, CommandFailed
 
-from . import config_files, entries, toml_edits
+from . import config_files, entries, relays, toml_edits
 from .clients import Machine, Place
 from .entries import Launch
 
-__all__ = ["Plan", "command_line", "difference", "planned", "snippet"]
+__all__ = ["Plan", "command_line", "difference", "planned", "snippet", "written"]
 
 Action = Literal["add", "replace", "remove", "none"]
 
@@ -64,7 +64,7 @@ def planned(place: Place, name: str, launch: Launch | None) -> Plan:
 
 def difference(plan: Plan) -> list[str]:
     """Give the lines of the entry, each with `-`, `+` or a blank in front."""
-    old, new = (_lines(plan.place, plan.name, one) for one in (plan.old, plan.new))
+    old, new = (written(plan.place, plan.name, one) for one in (plan.old, plan.new))
     return [line.rstrip() for line in difflib.ndiff(old, new) if not line.startswith("?")]
 
 
@@ -96,17 +96,28 @@ def _by_claude(plan: Plan) -> Plan:
         commands.append(("claude", "mcp", "remove", plan.name, "--scope", "user"))
     new = plan.new
     if new is not None:
-        if hidden := entries.secrets_of(new):
-            # other programs can read a command line
-            notes.append(f"{', '.join(hidden)} of the old entry is left out; see anporia-mcp login")
-            new = {**new, "env": {key: value for key, value in new["env"].items() if key not in hidden}}
-        variables = [part for key, value in new.get("env", {}).items() for part in ("-e", f"{key}={value}")]
+        env = new.get("env", {})
+        told = {key: value for key, value in env.items() if entries.is_told(key, value)}
+        if relays.named(told) != relays.named(env):  # without it the server would speak to the public one
+            text = f"the relay of the entry {plan.name!r} must not hold a user or password; --relay replaces it"
+            raise CommandFailed(text, code="bad_address", status=USAGE)
+        if left := [key for key in env if key not in told]:
+            login = "; for its password see anporia-mcp login" if entries.PASSWORD in left else ""
+            notes.append(
+                f"Of the old entry's variables these are left out, as a command line is read by others: "
+                f"{', '.join(left)}{login}"
+            )
+        if further := entries.further_keys(new):
+            notes.append(f"Of the old entry this is lost, as claude mcp add cannot set it: {', '.join(further)}")
+        new = {key: value for key, value in new.items() if key not in ("env", *further)}
+        new |= {"env": told} if told else {}
+        variables = [part for key, value in told.items() for part in ("-e", f"{key}={value}")]
         start = (plan.name, "--scope", "user", *variables, "--", new["command"], *new["args"])
         commands.append(("claude", "mcp", "add", *start))
     return replace(plan, new=new, commands=tuple(commands), notes=tuple(notes))
 
 
-def _lines(place: Place, name: str, entry: Any) -> list[str]:
+def written(place: Place, name: str, entry: Any) -> list[str]:
     """Show an entry as its file has it, but for its secrets."""
     if entry is None:
         return []
