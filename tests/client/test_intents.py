@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from anporia_client import Agent, Event, Keypair, RelayRefused, Request, Response, evidence
+from anporia_client import Agent, AsyncAgent, Event, Keypair, QuorumMissed, RelayRefused, Request, Response, evidence
+from anporia_client import intents as verbs
 from anporia_client.core import Clock
 from anporia_client.intents import MAX_VERIFIERS
 from anporia_wire import Filter, InvalidEvent, intents, kinds
-from tests.client.scripted import Answer, Scripted
+from tests.client.scripted import Answer, AsyncScripted, Scripted
 
 NOW = 1_790_000_000
 ADA, BEN, CID = (Keypair(bytes([number]) * 32) for number in (1, 2, 3))
@@ -226,6 +231,230 @@ def test_a_successor_is_shown() -> None:
         assert reader.get_delegations(ADA.agent_id)["successor"] == BEN.agent_id
     with agent(plain(halves[0])) as reader:
         assert reader.get_delegations(ADA.agent_id)["successor"] is None
+
+
+# --------------------------------------------------------------------------------------- one's own chain of statuses
+
+
+class Keeping:
+    """A plain relay that keeps what it is sent, and shows none of what it hides; slow, so that calls overlap."""
+
+    def __init__(self, *events: Event) -> None:
+        self.events = list(events)
+        self.hidden: set[str] = set()
+        self.slow = 0.0
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Request) -> Response:
+        time.sleep(self.slow)
+        if request.method == "POST":
+            event = Event.parse(request.body or b"")
+            event.check()
+            with self._lock:
+                self.events.append(event)
+            return as_json({"id": event.id, "accepted": True})
+        answer = plain(*(event for event in list(self.events) if event.id not in self.hidden))(request)
+        assert isinstance(answer, Response)
+        return answer
+
+    def row(self, now: int = NOW + 300) -> dict[str, Any]:
+        with agent(self, by=Keypair(b"\x09" * 32)) as reader:
+            reader.core.clock = Clock(wall=lambda: now)
+            return reader.get_intent(INTENT.id, verifiers=BEN.agent_id)
+
+
+def test_a_relay_that_hides_a_status_makes_nobody_fork() -> None:
+    relay = Keeping(INTENT)
+    with agent(relay, by=ADA) as ada:
+        for number in range(4):
+            answer = ada.update_intent(INTENT.id, status="executing", step=f"{number}")
+            relay.hidden.add(answer["id"])
+        ada.update_intent(INTENT.id, status="completed")
+        relay.hidden = {event.id for event in relay.events[1:]}
+        with pytest.raises(ValueError, match="finished"):
+            ada.update_intent(INTENT.id, status="failed")
+    relay.hidden = set()
+    row = relay.row()
+    assert (row["status"], row["conflict"], len(row["statuses"])) == ("completed", False, 5)
+
+
+def test_statuses_of_one_second_are_dated_one_after_the_other() -> None:
+    relay = Keeping(INTENT)
+    with agent(relay, by=ADA) as ada:
+        for number in range(6):
+            ada.update_intent(INTENT.id, status="executing", step=f"{number}")
+            assert relay.row()["step"] == f"{number}"
+        ada.update_intent(INTENT.id, status="failed")
+    assert [event.created_at - NOW for event in relay.events[1:]] == [0, 1, 2, 3, 4, 5, 5]
+    row = relay.row()
+    assert [one["step"] for one in row["statuses"]] == [*"012345", None] and row["conflict"] is False
+    # another process of the same agent finds what is dated ahead
+    with agent(Keeping(*relay.events[:3]), by=ADA) as again:
+        assert dict(again.update_intent(INTENT.id, status="executing")["event"])["tags"][2] == [
+            "prev",
+            relay.events[2].id,
+        ]
+
+
+def test_dates_do_not_run_further_ahead_than_relays_take() -> None:
+    ahead = said(intents.status_draft(INTENT.id, status="executing", prev=INTENT.id), at=NOW + 290)
+    relay = Keeping(INTENT, ahead)
+    with agent(relay, by=ADA) as ada:
+        ada.update_intent(INTENT.id, status="executing")
+    assert NOW < relay.events[-1].created_at <= NOW + 300 and relay.row()["conflict"] is False
+
+
+def test_verdicts_of_one_second_are_dated_one_after_the_other() -> None:
+    relay = Keeping(INTENT, DONE)
+    with agent(relay, by=BEN) as ben:
+        for verdict in ("failed", "passed", "failed", "passed"):
+            relay.hidden.add(ben.verify_intent(INTENT.id, verdict=verdict, method="m")["id"])
+    relay.hidden = set()
+    assert [event.created_at - NOW for event in relay.events[2:]] == [0, 1, 2, 3]
+    assert relay.row()["verified"] is True
+
+
+def test_calls_of_one_agent_take_turns() -> None:
+    relay = Keeping(INTENT)
+    relay.slow = 0.002
+    with agent(relay, by=ADA) as ada, ThreadPoolExecutor(8) as pool:
+        steps = [pool.submit(ada.update_intent, INTENT.id, status="executing", step=f"{n}") for n in range(8)]
+        assert all(step.result()["accepted"] for step in steps)
+    row = relay.row()
+    assert (row["conflict"], len(row["statuses"])) == (False, 8)
+
+
+async def test_calls_of_one_agent_take_turns_on_an_event_loop() -> None:
+    relay = Keeping(INTENT)
+
+    class Yielding(AsyncScripted):
+        async def send(self, request: Request, *, timeout: float) -> Response:
+            await asyncio.sleep(0)
+            return await super().send(request, timeout=timeout)
+
+    ada = AsyncAgent(ADA, relay_urls=["http://relay0.test"], transport=Yielding(relay))
+    ada.core.clock = Clock(wall=lambda: NOW)
+    await asyncio.gather(*(ada.update_intent(INTENT.id, status="executing", step=f"{n}") for n in range(8)))
+    with pytest.raises(ValueError, match="status"):
+        await ada.update_intent(INTENT.id, status="done")
+    await ada.update_intent(INTENT.id, status="completed")
+    with pytest.raises(ValueError, match="finished"):
+        await ada.update_intent(INTENT.id, status="failed")
+    await ada.close()
+    row = await asyncio.to_thread(relay.row)
+    assert (row["status"], row["conflict"], len(row["statuses"])) == ("completed", False, 9)
+
+
+def test_what_one_relay_took_is_remembered_though_too_few_did() -> None:
+    taking, refusing = Keeping(INTENT), Keeping(INTENT)
+
+    def refuse(request: Request) -> Response:
+        return as_json({"detail": "no"}, 400) if request.method == "POST" else refusing(request)
+
+    with agent(taking, refuse, by=ADA) as ada:
+        ada.core.quorum = 2
+        with pytest.raises(QuorumMissed):
+            ada.update_intent(INTENT.id, status="executing")
+        taking.hidden.add(taking.events[-1].id)
+        with pytest.raises(QuorumMissed):
+            ada.update_intent(INTENT.id, status="executing")
+    taking.hidden = set()
+    assert taking.row()["conflict"] is False and len(taking.row()["statuses"]) == 2
+    with agent(refuse, by=ADA) as ada:
+        with pytest.raises(RelayRefused):
+            ada.update_intent(INTENT.id, status="executing")
+        assert not ada.core._said, "what no relay has is followed by nothing"
+
+
+def test_memory_of_ones_own_words_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verbs, "_MOST_SAID", 2)
+    made = [declared(f"{n}") for n in range(4)]
+    with agent(Keeping(*made), by=ADA) as ada:
+        for at in (0, 1, 0, 2):
+            ada.update_intent(made[at].id, status="executing")
+        assert list(ada.core._said) == [made[0].id, made[2].id]
+
+
+# ---------------------------------------------------------------------------------------------- what rows follow from
+
+
+def profile(by: Keypair, at: int, parent: Keypair = ADA, name: str = "x") -> Event:
+    return Event.create(by, 0, json.dumps({"name": name, "parent": parent.agent_id}), [], created_at=at)
+
+
+def pages(sent: list[int], *events: Event) -> Answer:
+    """A relay with cursors and without intents; counts the profiles it sent."""
+
+    def answer(request: Request) -> Response:
+        if request.path == "/":
+            return as_json({**INFO, "features": ["cursor", "include-hidden"]})
+        names = ("kinds", "authors", "p")
+        filter_ = Filter.parse({name: request.params[name] for name in names if name in request.params})
+        rows = sorted(filter(filter_.matches, events), key=lambda event: (-event.created_at, event.id))
+        start = int(request.params.get("cursor", "0"))
+        page = rows[start : (end := start + int(request.params["limit"]))]
+        sent.append(sum(event.kind == 0 for event in page))
+        more = {"link": f'</events?cursor={end}>; rel="next"'} if end < len(rows) else {}
+        return as_json([event.to_dict() for event in page], headers=more)
+
+    return answer
+
+
+@pytest.mark.parametrize("cursors", [True, False])
+def test_of_many_profiles_the_newest_is_asked_for(cursors: bool) -> None:
+    """All were walked through: 6,000 of one agent took 0.8 seconds."""
+    many = [profile(BEN, NOW - 900 - n) for n in range(400)]
+    same_second = [profile(BEN, NOW - 800, parent, f"{n}") for n in range(6) for parent in (ADA, CID)]
+    newest = max(same_second, key=lambda event: event.id)
+    parent = json.loads(newest.content)["parent"]
+    old = profile(CID, NOW - 2_000)
+    sent: list[int] = []
+    events = [*many, *same_second, old]
+
+    def counted(request: Request) -> Response:
+        answer = plain(*events)(request)
+        assert isinstance(answer, Response)
+        sent.append(answer.body.count(b'"kind": 0,'))
+        return answer
+
+    relay = pages(sent, *events) if cursors else counted
+    acts = [Event.create(by, 1, "x", [], created_at=NOW).to_dict() for by in (BEN, CID, ADA)]
+    with agent(relay) as reader:
+        found = reader.check_authorities(acts)
+        assert [one and one["parent"] for one in found] == [parent, ADA.agent_id, None]
+        assert 0 < sum(sent) < 80
+        one = reader.check_authority(acts[0])
+        assert one and one["parent"] == parent
+        assert reader.get_delegations(BEN.agent_id)["parent"] == parent
+
+
+def test_a_second_full_of_profiles_is_walked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "MOST", 8)
+    events = [profile(BEN, NOW - 800, name=f"{n}") for n in range(30)]
+    last = profile(BEN, NOW - 800, CID, "last")
+    while last.id < max(event.id for event in events):
+        last = profile(BEN, NOW - 800, CID, last.id)
+    with agent(pages([], *events, last)) as reader:
+        found = reader.check_authority(Event.create(BEN, 1, "x", [], created_at=NOW).to_dict())
+        assert found and found["parent"] == CID.agent_id
+
+
+def test_the_evidence_of_a_row_holds_what_took_something_back() -> None:
+    """That kinds 9 were missing among it was noticed by no test."""
+    child, given = profile(ADA, NOW - 90, BEN), intents.delegation_draft(ADA.agent_id, scope=[1500], expires_at=NOW)
+    delegation = said(given, BEN, NOW - 80)
+    taken, withdrawn = (
+        Event.create(by, 9, "{}", [("e", of.id)], created_at=NOW - 20) for by, of in ((BEN, delegation), (ADA, INTENT))
+    )
+    astray = [Event.create(CID, 9, "{}", [("e", INTENT.id)], created_at=NOW - 20)]
+    astray += [Event.create(ADA, 9, "{}", [("e", of.id)], created_at=NOW - 19) for of in (delegation, DONE)]
+    behind = {child.id, delegation.id, taken.id, withdrawn.id, INTENT.id, DONE.id, PASSED.id}
+    for relay in (knowing, plain):
+        with agent(relay(INTENT, DONE, PASSED, child, delegation, taken, withdrawn, *astray)) as reader:
+            row = reader.get_intent(INTENT.id, verifiers=[BEN.agent_id])
+            assert row["status"] == "withdrawn" and {event["id"] for event in row["events"]} == behind
+            dates = [(event["created_at"], event["id"]) for event in row["events"]]
+            assert dates == sorted(dates)
 
 
 def test_wrong_arguments_are_refused_before_anything_is_sent() -> None:

@@ -237,11 +237,85 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(8):
         chain.append(status(intent, "executing", chain[-1], at=NOW - 59 + n))
     found = row(intent, *chain, status(intent, "failed", chain[0], at=NOW - 60))
-    assert (found["status"], len(found["statuses"])) == ("failed", 4)
+    assert (found["status"], len(found["statuses"]), found["conflict"]) == ("failed", 5, True)
     verdicts = [verdict(intent, "passed", at=NOW - 40 + n) for n in range(5)]
     world = World([*verdicts, intent])
     assert world.intents.snapshot() == World([intent, *reversed(verdicts)]).intents.snapshot()
     assert len(world.intents.snapshot()[0][3][0][2]) == 2
+
+
+def test_more_statuses_than_count_are_a_conflict_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An author crowded out that it had failed, and what was left told one story, which was verified."""
+    monkeypatch.setattr(view_of_intents, "MAX_STATUSES", 4)
+    intent = declared()
+    chain = [status(intent, "completed", at=NOW - 59)]
+    for n in range(3):
+        chain.append(status(intent, "completed", chain[-1], at=NOW - 58 + n))
+    passed = verdict(intent, "passed")
+    found = row(intent, *chain, *[status(intent, "failed", by=BOB, at=NOW - 60 + n) for n in range(9)], passed)
+    assert found["conflict"] is False, "as many as count, and none of strangers"
+    for crowded in (
+        [status(intent, "failed", at=NOW - 60), *chain],
+        [status(intent, "failed", at=NOW - 60), status(intent, "executing", at=NOW - 70), *chain],
+        [*chain, status(intent, "executing", chain[-1], at=NOW - 50)],
+        [status(intent, "failed"), *(status(intent, "completed", one, at=one.created_at + 200) for one in chain)],
+    ):
+        found = row(intent, passed, *crowded, verifiers=[BOB])
+        assert (found["conflict"], found["verified"], found["passes"]) == (True, False, 1)
+        world = World([*crowded, *crowded, passed, intent])
+        other = World([intent, passed, *reversed(crowded)])
+        assert world.intents.snapshot() == other.intents.snapshot()
+        snapshot = json.loads(json.dumps(world.intents.snapshot()))
+        again = Intents.restore(snapshot, world.revocations, world.delegations)
+        assert again.read(intent.id, NOW, world.events, [BOB.agent_id]) == found
+        # whoever has no more than the evidence finds the same
+        backed = World([world.events[id_] for id_ in world.intents.mentioned(intent.id, NOW)])
+        assert backed.row(intent, verifiers=[BOB]) == found
+
+
+def test_nobody_vouches_for_two_stories() -> None:
+    intent = declared()
+    stories = [status(intent, "failed", at=NOW - 60), status(intent, "completed", at=NOW - 50)]
+    found = row(intent, *stories, verdict(intent, "passed"), verifiers=[BOB])
+    assert (found["status"], found["conflict"], found["passes"], found["verified"]) == ("completed", True, 1, False)
+
+
+def test_a_verdict_before_the_last_status_counts_all_the_same() -> None:
+    intent = declared()
+    early, done = verdict(intent, "passed", at=NOW - 60), status(intent, "completed", at=NOW - 50)
+    assert row(intent, early, done, verifiers=[BOB])["verified"] is True
+
+
+def test_a_row_without_statuses_needs_few_events_and_is_the_same() -> None:
+    intent = declared()
+    chain = [status(intent, "executing", at=NOW - 60, step="0")]
+    for n in range(1, 6):
+        chain.append(status(intent, "executing", chain[-1], at=NOW - 60 + n, step=f"{n}"))
+    world = World([intent, *chain, passed := verdict(intent, "passed")])
+    needed = world.intents.mentioned(intent.id, NOW, whole=False)
+    assert needed == [intent.id, chain[-1].id, passed.id]
+    whole = world.row(intent)
+    assert [one["step"] for one in whole.pop("statuses")] == list("012345") and whole["step"] == "5"
+    assert world.intents.read(intent.id, NOW, {id_: world.events[id_] for id_ in needed}, whole=False) == whole
+
+
+def test_whoever_cannot_read_all_reads_of_both_stories_first() -> None:
+    intent = declared()
+    failed, chain = status(intent, "failed", at=NOW - 60), [status(intent, "completed", at=NOW - 59)]
+    for n in range(6):
+        chain.append(status(intent, "completed", chain[-1], at=NOW - 58 + n))
+    said = World([intent, failed, *chain]).intents.mentioned(intent.id, NOW)
+    assert said == [intent.id, chain[-1].id, failed.id, *(one.id for one in chain[-2::-1])]
+
+
+def test_of_one_second_the_last_of_a_chain_is_told_last() -> None:
+    intent = declared()
+    for n in range(8):
+        first = status(intent, "executing", step=f"{n}")
+        assert [one["status"] for one in row(intent, status(intent, "failed", first), first)["statuses"]] == [
+            "executing",
+            "failed",
+        ]
 
 
 def test_foreign_schemas_and_broken_shapes_count_not() -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from anporia_wire import AnporiaError
 
-from .steps import Awaited, Effect, Local, Send, Steps, Together, Wait, named, verb, verbs_of
+from .steps import Alone, Awaited, Effect, Local, Send, Steps, Together, Wait, named, verb, verbs_of
 from .transport import AsyncTransport
 
 __all__ = ["Awaiting"]
@@ -30,6 +30,7 @@ class Awaiting(Awaited):
     def __init__(self, transports: Sequence[AsyncTransport]) -> None:
         self._transports = transports
         self._unobserved: set[asyncio.Task[Any]] = set()
+        self._alone = asyncio.Lock()
 
     async def run(self, steps: Steps[T]) -> T:
         """Carry steps out; gives their value, or raises their error."""
@@ -57,6 +58,9 @@ class Awaiting(Awaited):
                 return await asyncio.to_thread(call)
             case Together(steps, enough, grace):
                 return await self._together(steps, enough, grace)
+            case Alone(steps):
+                async with self._alone:
+                    return await self.run(steps)
 
     async def _together(self, steps: Sequence[Steps[Any]], enough: int, grace: float) -> list[Any]:
         tasks = [asyncio.create_task(self._caught(one)) for one in steps]

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from anporia_wire import AnporiaError
 
 from .errors import AgentClosed, RelayTimeout
-from .steps import Direct, Effect, Local, Send, Steps, Together, Wait, named, verb, verbs_of
+from .steps import Alone, Direct, Effect, Local, Send, Steps, Together, Wait, named, verb, verbs_of
 from .transport import Transport
 
 __all__ = ["Blocking"]
@@ -35,6 +35,7 @@ class Blocking(Direct):
         self._transports = transports
         self._left_behind = [0] * len(transports)
         self._counting = threading.Lock()
+        self._alone = threading.Lock()
 
     def run(self, steps: Steps[T], stopped: threading.Event | None = None) -> T:
         """Carry steps out; gives their value, or raises their error, or `AgentClosed` once `stopped` is set."""
@@ -64,6 +65,9 @@ class Blocking(Direct):
                 return call()
             case Together(steps, enough, grace):
                 return self._together(steps, enough, grace)
+            case Alone(steps):
+                with self._alone:
+                    return self.run(steps)
 
     def _together(self, steps: Sequence[Steps[Any]], enough: int, grace: float) -> list[Any]:
         done: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()

@@ -13,7 +13,7 @@ from anporia_wire import Filter, intents, is_id, kinds
 
 from . import answers, requests
 from .errors import RelayRefused
-from .paging import Pages
+from .paging import MOST, Pages
 from .standing import Standing
 from .steps import Steps
 from .tasks import Tasks
@@ -61,16 +61,17 @@ class Evidence(Tasks):
 
     def delegation_events(self, agent: str) -> Steps[Standing]:
         """Get what `get_delegations` follows from."""
-        own = frozenset({kinds.PROFILE, kinds.DELEGATION, kinds.KEY_ROTATION, kinds.REVOKE})
+        own = frozenset({kinds.DELEGATION, kinds.KEY_ROTATION, kinds.REVOKE})
 
         def one(at: int) -> Steps[Events]:
             said = yield from self._by(at, own, [agent])
+            said += yield from self._profiles(at, [agent])
             named = frozenset({kinds.DELEGATION, kinds.KEY_ROTATION})
             of_others = yield from self._all(at, Filter(kinds=named, p=agent))
             mentioned = {tag[1] for event in said for tag in _tags(event, "p")}  # children and successors
             of_others, givers = _of_the_first(of_others, {*mentioned, Standing(said).delegations.parent(agent)})
             revokes = yield from self._by(at, {kinds.REVOKE}, givers)
-            profiles = yield from self._by(at, {kinds.PROFILE}, set(filter(is_id, mentioned)))
+            profiles = yield from self._profiles(at, set(filter(is_id, mentioned)))
             return said + of_others + revokes + profiles
 
         return (yield from self._together(one))
@@ -128,11 +129,41 @@ class Evidence(Tasks):
 
     def _authority(self, at: int, agents: Collection[str], found: Events) -> Steps[Events]:
         """Add profiles, and what the parents that they name delegated and took back."""
-        profiles = yield from self._by(at, {kinds.PROFILE}, agents)
+        profiles = yield from self._profiles(at, agents)
         named = Standing(profiles).delegations
         parents = {parent for agent in agents if (parent := named.parent(agent))}
         given = yield from self._by(at, {kinds.DELEGATION, kinds.REVOKE}, parents)
         return found + profiles + given
+
+    def _profiles(self, at: int, agents: Collection[str]) -> Steps[Events]:
+        """Give each agent's newest profile, perhaps with some older ones.
+
+        Who is found is asked about no more, so that an agent with many profiles hides nobody's.
+        """
+        more = yield from self._more(at)
+        found: Events = []
+        ordered = sorted(agents)
+        for start in range(0, len(ordered), _AUTHORS):
+            missing = set(ordered[start : start + _AUTHORS])
+            size = 0
+            while missing:
+                size = min(MOST, 4 * (size or len(missing)))
+                filter_ = Filter(kinds=frozenset({kinds.PROFILE}), authors=frozenset(missing))
+                pages = Pages(filter_, more, len(self.relays), size=size)
+                yield from self._fetch(at, pages)
+                place = pages.places[at]
+                found += place.ahead
+                if place.ended or not place.ahead:
+                    break
+                # of the page's last second there may be more, and the newest profile is the one with the greatest id
+                last = min(event["created_at"] for event in place.ahead)
+                settled = {event["agent_id"] for event in place.ahead if event["created_at"] > last}
+                if not settled and size == MOST:
+                    found += yield from self._by(at, {kinds.PROFILE}, missing)
+                    break
+                missing -= settled
+                size = 0 if settled else size
+        return found
 
     def _by(self, at: int, of_kinds: Iterable[int], authors: Collection[str]) -> Steps[Events]:
         """Give all events of these kinds by these authors."""
@@ -145,9 +176,7 @@ class Evidence(Tasks):
 
     def _all(self, at: int, filter_: Filter, enough: int | None = None) -> Steps[Events]:
         """Give all that match, or so many intents of ours; revoked and hidden ones too where a relay shows them."""
-        can = (yield from self.informed(at)).has("include-hidden")
-        more = {"include_revoked": "true", "include_hidden": "true"} if can else {}
-        pages = Pages(filter_, more, len(self.relays))
+        pages = Pages(filter_, (yield from self._more(at)), len(self.relays))
         if enough is None:
             return (yield from self._walk(at, pages, None))
         found: Events = []
@@ -160,6 +189,10 @@ class Evidence(Tasks):
             if place.ended or good >= enough:
                 break
         return found
+
+    def _more(self, at: int) -> Steps[dict[str, str]]:
+        can = (yield from self.informed(at)).has("include-hidden")
+        return {"include_revoked": "true", "include_hidden": "true"} if can else {}
 
 
 def _of_the_first(events: Events, preferred: Collection[str | None]) -> tuple[Events, set[str]]:

@@ -6,21 +6,27 @@ What a relay says of them is not believed: answers are worked out in `standing.p
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 from anporia_wire import Event, intents
 
+from .errors import QuorumMissed
 from .evidence import Evidence
 from .publishing import Ack
 from .reading import each
 from .requests import an_id
 from .standing import Standing
-from .steps import Steps
+from .steps import Alone, Steps
 
 __all__ = ["Intents"]
 
 MAX_VERIFIERS = 64  # of one question: as many ids as fit into a request's address
 MAX_LIMIT = 200  # rows of a list (protocol section 36)
+
+_MOST_SAID = 1_000  # intents of which the agent's own last word is remembered, some kB each
+_AHEAD_S = 240  # how far dates of one busy second may run ahead: relays take 300 s, and their clocks are not ours
+_HORIZON_S = 600  # own words dated so far ahead count for what is said next: what relays took, by any clock
 
 _FINAL = ("completed", "failed", "withdrawn")
 
@@ -75,19 +81,27 @@ class Intents(Evidence):
         """Say how one's own intent stands (kind 1501). `status`: executing, completed or failed.
 
         The last two are final. `step`: the name of the step; `evidence`: a text, such as an event's id; `prev`: the
-        status that this follows on, found by itself. Raises `ValueError` for an intent of somebody else, and for one
-        that is finished.
+        status that this follows on, found by itself: also among what this agent said, whatever relays show. One
+        agent's calls take turns. Several a second are dated one second after the other. Raises `ValueError` for an
+        intent of somebody else, and for one that is finished.
         """
-        intent = an_id(intent_id)
-        standing = yield from self.intent_events(intent)
-        row = self._own(standing, intent)
-        if row["status"] in _FINAL:
-            raise ValueError(f"this intent is finished: {row['status']}")
-        follows = an_id(prev) if prev else standing.intents.head(intent, self._now())
-        draft = intents.status_draft(
-            intent, status=status, step=step, evidence=evidence, prev=follows, topics=row["topics"]
-        )
-        return (yield from self.publish(*draft))
+        intent, named = an_id(intent_id), an_id(prev) if prev else None
+
+        def steps() -> Steps[Ack]:
+            standing = yield from self._with_own_word(intent)
+            row = self._own(standing, intent)
+            if row["status"] in _FINAL:
+                raise ValueError(f"this intent is finished: {row['status']}")
+            follows = named or standing.intents.head(intent, self._horizon())
+            draft = intents.status_draft(
+                intent, status=status, step=step, evidence=evidence, prev=follows, topics=row["topics"]
+            )
+            latest = max((one["created_at"] for one in row["statuses"]), default=0)
+            # of one rank the last decides; those that end an intent count for more, whatever their date
+            return (yield from self._say(intent, draft, latest + (status not in _FINAL)))
+
+        answer: Ack = yield Alone(steps())
+        return answer
 
     def withdraw_intent(self, intent_id: str, *, reason: str = "") -> Steps[Ack]:
         """Give up an intent of one's own (kind 9), for good. Raises `ValueError` for one of somebody else."""
@@ -101,36 +115,43 @@ class Intents(Evidence):
         """Judge another agent's intent (kind 1502); of one verifier the newest verdict counts.
 
         `verdict`: passed or failed; `method`: how it was tested; `evidence_hash`: SHA-256 of what was seen, in hex.
-        Raises `ValueError` for an intent of one's own.
+        One agent's calls take turns; several a second are dated one second after the other. Raises `ValueError` for
+        an intent of one's own.
         """
-        intent = an_id(intent_id)
-        standing = yield from self.intent_events(intent)
-        row = self._row(standing, intent)
-        if row["agent_id"] == self.agent_id:
-            raise ValueError("nobody verifies an intent of its own")
-        draft = intents.verify_draft(
-            intent,
-            row["agent_id"],
-            verdict=verdict,
-            method=method,
-            reason=reason,
-            evidence_hash=an_id(evidence_hash) if evidence_hash else None,
-            topics=row["topics"],
-        )
-        return (yield from self.publish(*draft))
+        intent, seen = an_id(intent_id), an_id(evidence_hash) if evidence_hash else None
+
+        def steps() -> Steps[Ack]:
+            standing = yield from self._with_own_word(intent, (self.agent_id,))
+            row = self._row(standing, intent, self._horizon(), (self.agent_id,))
+            if row["agent_id"] == self.agent_id:
+                raise ValueError("nobody verifies an intent of its own")
+            draft = intents.verify_draft(
+                intent,
+                row["agent_id"],
+                verdict=verdict,
+                method=method,
+                reason=reason,
+                evidence_hash=seen,
+                topics=row["topics"],
+            )
+            own = [one["created_at"] for one in row["verdicts"] if one["agent_id"] == self.agent_id]
+            return (yield from self._say(intent, draft, max(own, default=-1) + 1))
+
+        answer: Ack = yield Alone(steps())
+        return answer
 
     def get_intent(
         self, intent_id: str, *, verifiers: Iterable[str] | str = (), quorum: int = 1
     ) -> Steps[dict[str, Any]]:
         """Give how an intent stands, worked out here from verified events; also `statuses` and these `events`.
 
-        `verifiers`: agents whose verdicts one trusts; `verified` is True once the intent is completed and the newest
-        verdicts of at least `quorum` of them are "passed". Raises `RelayRefused` for an intent that is not there; a
-        plain ANP2 relay says so of one that was withdrawn.
+        `verifiers`: agents whose verdicts one trusts; `verified` is True once the intent is completed, without
+        `conflict`, and the newest verdicts of at least `quorum` of them are "passed". Raises `RelayRefused` for an
+        intent that is not there; a plain ANP2 relay says so of one that was withdrawn.
         """
         intent, trusted = an_id(intent_id), _trusted(verifiers, quorum)
         standing = yield from self.intent_events(intent, trusted)
-        row = self._row(standing, intent, trusted, quorum)
+        row = self._row(standing, intent, self._now(), trusted, quorum)
         return row | {"events": standing.behind(intent, row)}
 
     def list_intents(
@@ -195,20 +216,58 @@ class Intents(Evidence):
         standing = yield from self.authority_events({act.agent_id for act in acts})
         return [standing.delegations.authority(act) for act in acts]
 
-    def _row(self, standing: Standing, intent: str, verifiers: Collection[str] = (), quorum: int = 1) -> dict[str, Any]:
-        row = standing.intents.read(intent, self._now(), standing.events, verifiers, quorum)
+    @cached_property
+    def _said(self) -> dict[str, Event]:
+        """What this agent said last of an intent: a status of its own ones, a verdict on others'; oldest first."""
+        return {}
+
+    def _with_own_word(self, intent: str, verifiers: Collection[str] = ()) -> Steps[Standing]:
+        """Get what an intent follows from, and what this agent said of it, which a relay may not show."""
+        standing = yield from self.intent_events(intent, verifiers)
+        if intent in self._said:
+            standing.take(self._said[intent])
+        return standing
+
+    def _say(self, intent: str, draft: intents.Draft, earliest: int) -> Steps[Ack]:
+        """Publish a word on an intent, dated `earliest` or later, and remember it if a relay or the outbox has it."""
+        now = self._now()
+        kind, content, tags = draft
+        at = max(now, min(earliest, now + _AHEAD_S))
+        event = Event.create(self.keypair, kind, content, tags, created_at=at)
+        try:
+            answer = yield from self.send(event)
+        except QuorumMissed as exc:
+            if any(one["accepted"] for one in exc.results.values()):
+                self._remember(intent, event)
+            raise
+        self._remember(intent, event)
+        return answer
+
+    def _remember(self, intent: str, event: Event) -> None:
+        self._said.pop(intent, None)
+        self._said[intent] = event
+        if len(self._said) > _MOST_SAID:
+            del self._said[next(iter(self._said))]
+
+    def _row(
+        self, standing: Standing, intent: str, now: int, verifiers: Collection[str] = (), quorum: int = 1
+    ) -> dict[str, Any]:
+        row = standing.intents.read(intent, now, standing.events, verifiers, quorum)
         if row is None:
             raise ValueError("this event is no intent, or it is dated in the future")
         return row
 
     def _own(self, standing: Standing, intent: str) -> dict[str, Any]:
-        row = self._row(standing, intent)
+        row = self._row(standing, intent, self._horizon())
         if row["agent_id"] != self.agent_id:
             raise ValueError("this intent is another agent's")
         return row
 
     def _now(self) -> int:
         return int(self.clock.wall())
+
+    def _horizon(self) -> int:
+        return self._now() + _HORIZON_S
 
 
 def _trusted(verifiers: Iterable[str] | str, quorum: int) -> tuple[str, ...]:

@@ -24,14 +24,19 @@ class Standing:
         revocations, successors = Revocations(), Successors()
         self.delegations = Delegations(revocations, successors)
         self.intents = Intents(revocations, self.delegations)
+        self._views = (revocations, successors, self.delegations, self.intents)
         for event in map(Event.from_mapping, genuine):
-            if event.id in self.events:
-                continue
-            self.events[event.id] = event
-            if event.kind == kinds.REVOKE:
-                self._revokes.append(event)
-            for view in (revocations, successors, self.delegations, self.intents):
-                view.apply(event)
+            self.take(event)
+
+    def take(self, event: Event) -> None:
+        """Take one more genuine event."""
+        if event.id in self.events:
+            return
+        self.events[event.id] = event
+        if event.kind == kinds.REVOKE:
+            self._revokes.append(event)
+        for view in self._views:
+            view.apply(event)
 
     def listed(
         self, wanted: Mapping[str, str], now: int, limit: int, verifiers: Collection[str], quorum: int
@@ -43,8 +48,8 @@ class Standing:
         after: tuple[int, str] | None = None
         while len(found) < limit:
             ids, after = self.intents.find(IntentQuery(**wanted), now, limit - len(found), after)
-            rows = (self.intents.read(id_, now, self.events, verifiers, quorum) for id_ in ids)
-            found += [{name: value for name, value in row.items() if name != "statuses"} for row in rows if row]
+            rows = (self.intents.read(id_, now, self.events, verifiers, quorum, whole=False) for id_ in ids)
+            found += [row for row in rows if row]
             if after is None:
                 break
         return found

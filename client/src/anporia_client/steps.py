@@ -13,7 +13,20 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from .transport import Request
 
-__all__ = ["Awaited", "Direct", "Effect", "Local", "Send", "Steps", "Together", "Wait", "named", "verb", "verbs_of"]
+__all__ = [
+    "Alone",
+    "Awaited",
+    "Direct",
+    "Effect",
+    "Local",
+    "Send",
+    "Steps",
+    "Together",
+    "Wait",
+    "named",
+    "verb",
+    "verbs_of",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,7 +68,14 @@ class Together:
     grace: float
 
 
-Effect = Send | Wait | Local | Together
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """Run steps while no other `Alone` of the same agent runs; gives their value, or raises their error."""
+
+    steps: Generator[Any, Any, Any]
+
+
+Effect = Send | Wait | Local | Together | Alone
 Steps = Generator[Effect, Any, T]
 
 

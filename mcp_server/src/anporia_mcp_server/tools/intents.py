@@ -12,7 +12,6 @@ from ..arguments import AgentId, EventId, Topic
 from ..failures import ToolFailure
 from ..foreign import CONTENT, DESCRIPTION, NAME, Showing
 from ..session import Session
-from .speaking import follow
 
 __all__ = ["declare", "listing", "status", "update", "verify"]
 
@@ -107,9 +106,6 @@ def verify(
     ] = None,
 ) -> Acknowledged:
     """Judge another agent's intent (kind 1502) after checking it yourself. Public, signed, permanent."""
-    with session.reading() as agent:
-        told = agent.get_intent(intent_id)["verdicts"]
-    follow(session, next((one for one in told if one["agent_id"] == session.agent_id), None))
     with session.publishing("verdict") as agent:
         answer = agent.verify_intent(
             intent_id, verdict=verdict, method=method, reason=reason, evidence_hash=evidence_hash

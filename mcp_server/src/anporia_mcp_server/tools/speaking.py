@@ -20,7 +20,6 @@ from ..session import Session
 __all__ = [
     "declare_capability",
     "declare_profile",
-    "follow",
     "post",
     "reply",
     "revoke",
@@ -140,7 +139,7 @@ def declare_profile(
 ) -> Declared:
     """Say publicly who you are (kind 0). Replaces your earlier profile; ask the user first."""
     before = _newest(session, 0)
-    follow(session, before)
+    _follow(session, before)
     with session.publishing("profile") as agent:
         # what else an earlier profile says, such as whose child one is, stays
         extra = payload(before["content"]) if before else {}
@@ -157,7 +156,7 @@ def declare_capability(
 ) -> Declared:
     """Say publicly what you can do for other agents (kind 4). Replaces your earlier list; ask the user first."""
     before = _newest(session, 4)
-    follow(session, before)
+    _follow(session, before)
     with session.publishing("declaration") as agent:
         answer = agent.declare_capability(capabilities)
     return {"id": answer["id"], "accepted": True, "previous": before["id"] if before else None}
@@ -182,7 +181,7 @@ def trust_vote(
         mine = agent.query(kinds=[6], authors=[agent.agent_id], mentions=target_agent_id, limit=_VOTES)
     # a withdrawal counts nothing here: the pause is from the vote before it
     known = next((vote for vote in map(_vote, mine) if vote.score), None)
-    follow(session, mine[0] if mine else None)
+    _follow(session, mine[0] if mine else None)
     with session.ledger.voting(target_agent_id, score, session.wall(), known), session.publishing("vote") as agent:
         answer = agent.trust_vote(target_agent_id=target_agent_id, score=score, reason=reason)
     voted: Voted = {"id": answer["id"], "accepted": True, "replaces": mine[0]["id"] if mine else None}
@@ -247,7 +246,7 @@ def _newest(session: Session, kind: int) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
-def follow(session: Session, before: dict[str, Any] | None) -> None:
+def _follow(session: Session, before: dict[str, Any] | None) -> None:
     """Wait until what is published now counts as newer than an event: of one second, the id would decide."""
     if before is not None and 0 <= int(session.wall()) - before["created_at"] < 1:
         time.sleep(_NEXT_SECOND_S - session.wall() % 1)

@@ -51,9 +51,9 @@ def routes(relay: Relay) -> list[Route]:
         rows: list[orjson.Fragment] = []
         size = 0
         for id_ in ids:
-            row, events = await _read(relay, id_, now, verifiers, quorum)
+            # without its evidence a row follows from few of its events
+            row, events = await _read(relay, id_, now, verifiers, quorum, told=with_events, whole=False)
             if row is not None:
-                del row["statuses"]
                 evidence = await _evidence(relay, id_, events) if with_events else None
                 size += sum(map(len, evidence or events.values()))
                 rows.append(orjson.Fragment(_written(row, evidence)))
@@ -99,14 +99,24 @@ def routes(relay: Relay) -> list[Route]:
 
 
 async def _read(
-    relay: Relay, intent_id: str, now: int, verifiers: Collection[str], quorum: int
+    relay: Relay,
+    intent_id: str,
+    now: int,
+    verifiers: Collection[str],
+    quorum: int,
+    *,
+    told: bool = True,
+    whole: bool = True,
 ) -> tuple[dict[str, Any] | None, dict[str, bytes]]:
-    """Give an intent's row and the stored bytes of the events it tells of."""
+    """Give an intent's row and the stored bytes of the events it tells of, or not `told` of those it needs.
+
+    `whole`: with its statuses.
+    """
     view = relay.views.intents
-    stored = await relay.store.get_many(view.mentioned(intent_id, now, verifiers))
+    stored = await relay.store.get_many(view.mentioned(intent_id, now, verifiers, whole=told))
     raw = {id_: one.serialised for id_, one in stored.items()}
     events = {id_: Event.from_stored(one) for id_, one in raw.items()}
-    return view.read(intent_id, now, events, verifiers, quorum), raw
+    return view.read(intent_id, now, events, verifiers, quorum, whole=whole), raw
 
 
 async def _evidence(relay: Relay, intent_id: str, told: dict[str, bytes]) -> list[bytes]:

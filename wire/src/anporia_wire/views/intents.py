@@ -28,7 +28,7 @@ __all__ = [
     "Intents",
 ]
 
-MAX_STATUSES = 256  # of one intent, those of highest rank, then latest: four for each of 64 steps
+MAX_STATUSES = 256  # of one intent, four for each of 64 steps: more are a conflict, since what they crowd out is lost
 MAX_VERDICTS = 32  # of one verifier on one intent, the latest: only the last one unrevoked counts
 MAX_VERDICTS_SHOWN = 100  # of one intent in an answer: those of the reader's verifiers first, then the latest
 MAX_SCANNED = 10_000  # intents looked at for one page: 30 ms where their statuses are asked for
@@ -37,6 +37,7 @@ ALL_STATUSES = ("declared", *STATUSES, "withdrawn")
 
 _RANKS = {"executing": 1, "completed": 2, "failed": 2}
 _FINAL = frozenset({"completed", "failed", "withdrawn"})
+_LAST = 2**53  # after all dates
 _FLIP = str.maketrans("0123456789abcdef", "fedcba9876543210")
 
 
@@ -93,6 +94,11 @@ class _Intent:
         author = self.declared.author if self.declared else None
         return author is None or (agent == author if about is None else about == author != agent)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether there are more statuses than count: the one beyond is kept to show it, so order plays no part."""
+        return any(len(said) > MAX_STATUSES for said in self.statuses.values())
+
 
 class Intents:
     """All intents by id; about 1.5 kB for one that went its whole way. Texts stay in the events."""
@@ -125,7 +131,7 @@ class Intents:
             said = fields["status"]
             status = _Status(_RANKS[said], event.created_at, event.id, said, event.tag_values("prev")[0])
             if intent.counts(event.agent_id):
-                _keep(intent.statuses.setdefault(event.agent_id, []), status, MAX_STATUSES)
+                _keep(intent.statuses.setdefault(event.agent_id, []), status, MAX_STATUSES + 1)
         else:
             verdict = _Verdict(event.created_at, event.id, fields["verdict"])
             who = (event.agent_id, event.tag_values("p")[0])
@@ -155,16 +161,19 @@ class Intents:
                 found.append(intent_id)
         return found, None
 
-    def mentioned(self, intent_id: str, now: int, verifiers: Collection[str] = ()) -> list[str]:
-        """Name the events that `read` needs; empty when it is not here, or not due.
+    def mentioned(self, intent_id: str, now: int, verifiers: Collection[str] = (), *, whole: bool = True) -> list[str]:
+        """Name the events that `read` needs, `whole` or not; empty when it is not here, or not due.
 
         Whoever cannot read them all reads the first: the intent, what the reader's verifiers found, what its author
-        says from the greatest status down, what others found. So neither crowds out the other.
+        says (the greatest status, those that none follows, the others from the greatest down), what others found.
+        So neither crowds out the other, nor one of two stories.
         """
         intent = self._due(intent_id, now)
         if intent is None:
             return []
-        statuses = [status.id for status in reversed(self._statuses(intent, now))]
+        said = self._statuses(intent, _LAST if whole and intent.crowded else now)[::-1]
+        ordered = [*said[:1], *(_heads(said) + said if whole else ())]
+        statuses = dict.fromkeys(status.id for status in ordered)
         trusted = frozenset(verifiers)
         verdicts = _most_telling(self._verdicts(intent, now), trusted)
         found = [one.id for _, one in verdicts]
@@ -172,9 +181,16 @@ class Intents:
         return [intent_id, *found[:own], *statuses, *found[own:]]
 
     def read(
-        self, intent_id: str, now: int, events: Mapping[str, Event], verifiers: Collection[str] = (), quorum: int = 1
+        self,
+        intent_id: str,
+        now: int,
+        events: Mapping[str, Event],
+        verifiers: Collection[str] = (),
+        quorum: int = 1,
+        *,
+        whole: bool = True,
     ) -> dict[str, Any] | None:
-        """Give a row of `/intents` with its statuses; None when the intent is not here, or is dated in the future.
+        """Give a row of `/intents`, and if `whole` its statuses; None when the intent is not here, or not yet due.
 
         `events`: those that `mentioned` names, by id; what is missing among them is left out. `now`: Unix seconds.
         """
@@ -184,13 +200,12 @@ class Intents:
         declared, fields = intent.declared, shown(event.content) or {}
         statuses = self._statuses(intent, now)
         status = self._status(intent_id, intent, now)
-        said = [self._said(one, events[one.id]) for one in statuses if one.id in events]
-        decides = next((one for one in said if one["id"] == statuses[-1].id), None)
-        said.sort(key=lambda one: (one["created_at"], one["id"]))
+        decides = events.get(statuses[-1].id) if statuses else None
+        conflict = intent.crowded or len(_heads(statuses)) > 1
         verdicts = list(self._verdicts(intent, now))
         trusted = frozenset(verifiers)
         passes = sum(one.verdict == "passed" for agent, one in verdicts if agent in trusted)
-        return {
+        row: dict[str, Any] = {
             "intent_id": intent_id,
             "agent_id": declared.author,
             "created_at": declared.created_at,
@@ -202,8 +217,8 @@ class Intents:
             "assignee": declared.assignee,
             "topics": list(declared.topics),
             "status": status,
-            "step": decides["step"] if decides else None,
-            "conflict": len(_heads(statuses)) > 1,
+            "step": (shown(decides.content) or {}).get("step") if decides else None,
+            "conflict": conflict,
             "overdue": declared.deadline is not None and declared.deadline < now and status not in _FINAL,
             "authority": self._delegations.authority(event),
             "verdicts": [
@@ -211,11 +226,14 @@ class Intents:
                 for agent, one in _most_telling(verdicts, trusted)
                 if one.id in events
             ],
-            "verified": (status == "completed" and passes >= quorum) if verifiers else None,
+            "verified": (status == "completed" and not conflict and passes >= quorum) if verifiers else None,
             "passes": passes if verifiers else None,
             "quorum": quorum,
-            "statuses": said,
         }
+        if whole:
+            told = sorted((one for one in statuses if one.id in events), key=_by_date)
+            row["statuses"] = [self._said(one, events[one.id]) for one in told]
+        return row
 
     def head(self, intent_id: str, now: int) -> str:
         """Name what the next status follows on: of the statuses that none follows the greatest, or the intent."""
@@ -331,6 +349,10 @@ def _heads(statuses: list[_Status]) -> list[_Status]:
     """Give the statuses that none follows: two mean that the author told two stories."""
     followed = {one.prev for one in statuses}
     return [one for one in statuses if one.id not in followed]
+
+
+def _by_date(one: _Status) -> tuple[int, int, str]:
+    return one.created_at, one.rank, one.id
 
 
 def _keep(said: list[Any], one: Any, most: int) -> None:
