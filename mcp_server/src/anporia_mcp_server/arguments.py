@@ -27,11 +27,12 @@ from pydantic import (
 
 from .failures import ToolFailure
 from .foreign import one_line
+from .schemas import slim, undescribed
 
 __all__ = ["AgentId", "EventId", "Limit", "Signature", "Topic", "exact"]
 
 _ID = re.compile(r"[0-9a-f]{64}")
-_NOT_A_PLACE = ("function-", "list[", "nullable", "constrained-")
+_NOT_A_PLACE = re.compile(r"function-|list\[|nullable|constrained-|(str|int)$")
 _GOT = 60  # characters of a wrong value that are repeated to whoever gave it
 
 
@@ -69,13 +70,13 @@ class Signature:
     @cached_property
     def input_schema(self) -> dict[str, Any]:
         """What the arguments must be."""
-        return _slim(self._model.model_json_schema())
+        return slim(self._model.model_json_schema())
 
     @cached_property
     def output_schema(self) -> dict[str, Any]:
         """What the structured answer is."""
-        schema = _slim(TypeAdapter(self._hints["return"]).json_schema(mode="serialization"), nulls=True)
-        slimmed: dict[str, Any] = _undescribed(schema)
+        schema = slim(TypeAdapter(self._hints["return"]).json_schema(mode="serialization"), nulls=True)
+        slimmed: dict[str, Any] = undescribed(schema)
         return slimmed
 
     def read(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,11 +109,8 @@ class Signature:
         return create_model(self._function.__name__, __config__=config, **fields)
 
     def _problem(self, error: Any) -> str:
-        where = [
-            str(part)
-            for part in error["loc"]
-            if not str(part).startswith(("function-", "list[", "str", "nullable", "constrained-"))
-        ]
+        # pydantic also names which member of a union it tried, and which of our functions looked
+        where = [part for part in map(str, error["loc"]) if not _NOT_A_PLACE.match(part)]
         name = where[0] if where else "arguments"
         place = name + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in where[1:])
         return _sentence(place, error, self.input_schema["properties"].get(name, {}))
@@ -189,60 +187,3 @@ def _short(value: object) -> str:
 
 def _either(words: list[str]) -> str:
     return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
-
-
-def _slim(schema: dict[str, Any], *, nulls: bool = False) -> dict[str, Any]:
-    """Leave out what costs a model's attention and tells it little: titles, notes on answers, bounds beyond reason.
-
-    What is left out of the input schema is checked all the same, and the error names the bound.
-    """
-    definitions = schema.pop("$defs", {})
-
-    def slim(node: Any, *, top: bool = False) -> Any:
-        if isinstance(node, list):
-            return [slim(one) for one in node]
-        if not isinstance(node, dict):
-            return node
-        if "$ref" in node:
-            target = definitions[str(node["$ref"]).rpartition("/")[2]]
-            return slim({**target, **{key: value for key, value in node.items() if key != "$ref"}})
-        kept = {}
-        for key, value in node.items():
-            if key == "properties":
-                kept[key] = {name: slim(one) for name, one in value.items()}
-            elif key == "items":
-                kept[key] = {key: one for key, one in slim(value).items() if key != "description"}
-            elif key not in _SILENT and (key, value) not in _BEYOND:
-                kept[key] = slim(value)
-        options = kept.get("anyOf")
-        if isinstance(options, list) and len(options) == 2 and {"type": "null"} in options:
-            other = next(one for one in options if one != {"type": "null"})
-            if "type" in other or "enum" in other:
-                del kept["anyOf"]
-                # an argument that may be null is simply left out; null is taken for that too
-                kept = {**other, **kept} | ({"type": [other.get("type", "string"), "null"]} if nulls else {})
-        return kept
-
-    slimmed: dict[str, Any] = slim(schema, top=True)
-    return slimmed
-
-
-def _undescribed(node: Any) -> Any:
-    """Leave out of an answer's schema what the answer shows by itself: notes, and what stands around the rows."""
-    if isinstance(node, list):
-        return [_undescribed(one) for one in node]
-    if not isinstance(node, dict):
-        return node
-    kept = {
-        key: _undescribed(value) for key, value in node.items() if key not in ("properties", "description", "required")
-    }
-    if "properties" in node:
-        # rows have a description of their own among their fields
-        rows = {name: _undescribed(one) for name, one in node["properties"].items()}
-        kept["properties"] = {name: one for name, one in rows.items() if name not in _AROUND}
-    return kept
-
-
-_AROUND = frozenset({"notice", "dropped", "truncated", "sanitized", "resource"})
-_SILENT = frozenset({"title", "minLength", "maxLength", "minItems", "maxItems", "additionalProperties"})
-_BEYOND = (("maximum", 2**53 - 1), ("default", None))
