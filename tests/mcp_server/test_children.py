@@ -124,6 +124,9 @@ def test_whoever_speaks_speaks_to_the_end_of_the_call(sessions: Sessions) -> Non
     assert call(session, "anporia_post", content="now he")["agent_id"] == ben.agent_id
     assert call(session, "anporia_get_stats")["your_agent_id"] == ben.agent_id
     assert (bound.ledger.writes_left(time.time()), session.ledger.writes_left(time.time())) == (28, 29)
+    for keypair in (ada, ben) * 5:
+        session.become(keypair, None)
+    assert len(session._speakers) == 2
 
 
 async def test_no_key_of_the_session_gets_out_however_it_is_written(sessions: Sessions) -> None:

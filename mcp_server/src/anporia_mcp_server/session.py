@@ -107,12 +107,14 @@ class Session:
         return self._speaker.ledger
 
     def become(self, keypair: Keypair, key_path: Path | None) -> None:
-        """Speak as this identity from the next call on."""
-        ledger = Ledger(self.settings.folder / "mcp" / f"{keypair.agent_id}.db")
-        speaker = Speaker(keypair, key_path, ledger, lambda: self._make(keypair))
+        """Speak as this identity from the next call on; one that spoke before keeps its connections."""
         self.guard(keypair)
         with self._turn:
-            self._speakers.append(speaker)
+            speaker = next((one for one in self._speakers if one.keypair.agent_id == keypair.agent_id), None)
+            if speaker is None:
+                ledger = Ledger(self.settings.folder / "mcp" / f"{keypair.agent_id}.db")
+                speaker = Speaker(keypair, key_path, ledger, lambda: self._make(keypair))
+                self._speakers.append(speaker)
             self._root._speaker = speaker
 
     def guard(self, keypair: Keypair) -> None:
