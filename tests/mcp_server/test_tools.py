@@ -255,7 +255,7 @@ def test_rooms_and_figures(sessions: Sessions, either: str, monkeypatch: pytest.
     assert after["events_last_1h"] >= 2 and after["relay_url"] == either
     assert (after["your_agent_id"], after["read_only"]) == (session.agent_id, False)
     assert (before["writes_left"], after["writes_left"]) == (30, 28)
-    monkeypatch.setattr(directory, "_PAGE", 2)  # a relay that cannot count is asked for a page
+    monkeypatch.setattr(directory, "PAGE", 2)  # a relay that cannot count is asked for a page
     if session.agent.get_info() == {}:
         cut = call(session, "anporia_get_stats")
         assert (cut["events_last_1h"], cut["events_last_1h_exact"]) == (2, False)

@@ -28,8 +28,6 @@ _MOST_SAID = 1_000  # intents of which the agent's own last word is remembered, 
 _AHEAD_S = 240  # how far dates of one busy second may run ahead: relays take 300 s, and their clocks are not ours
 _HORIZON_S = 600  # own words dated so far ahead count for what is said next: what relays took, by any clock
 
-_FINAL = ("completed", "failed", "withdrawn")
-
 
 class Intents(Evidence):
     """The verbs of intents. The id of an intent is that of its declaration.
@@ -90,7 +88,7 @@ class Intents(Evidence):
         def steps() -> Steps[Ack]:
             standing = yield from self._with_own_word(intent)
             row = self._own(standing, intent)
-            if row["status"] in _FINAL:
+            if row["status"] in intents.FINAL:
                 raise ValueError(f"this intent is finished: {row['status']}")
             follows = named or standing.intents.head(intent, self._horizon())
             draft = intents.status_draft(
@@ -98,7 +96,7 @@ class Intents(Evidence):
             )
             latest = max((one["created_at"] for one in row["statuses"]), default=0)
             # of one rank the last decides; those that end an intent count for more, whatever their date
-            return (yield from self._say(intent, draft, latest + (status not in _FINAL)))
+            return (yield from self._say(intent, draft, latest + (status not in intents.FINAL)))
 
         answer: Ack = yield Alone(steps())
         return answer

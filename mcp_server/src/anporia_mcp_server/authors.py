@@ -18,12 +18,12 @@ from .foreign import NAME, one_line
 if TYPE_CHECKING:
     from .session import Session
 
-__all__ = ["Authors"]
+__all__ = ["AT_ONCE", "Authors"]
 
 _KNOWN_S = 60.0  # a new name, a new parent and a vote on somebody count within a minute
 _PATIENCE_S = 15.0  # for the scores of one answer, as long as one question to the relay may take
 _REMEMBERED = 2_000  # agents, some 300 bytes each
-_AT_ONCE = 100  # authors of one question: relays take 256 (protocol section 8)
+AT_ONCE = 100  # authors of one question: relays take 256 (protocol section 8)
 _EACH = 10  # profiles of one author in such a list: replaced ones are listed too
 _UNKNOWN = {"parent": None, "delegated": False, "reason": "unknown", "delegation_id": None}
 
@@ -98,9 +98,9 @@ class Authors:
             held = {i: known[1] for i in wanted if (known := self._profiles.get(i)) and now - known[0] < _KNOWN_S}
         missing = [id_ for id_ in wanted if id_ not in held]
         found: dict[str, _Profile] = {}
-        for at in range(0, len(missing), _AT_ONCE):
+        for at in range(0, len(missing), AT_ONCE):
             try:
-                found |= self._asked(missing[at : at + _AT_ONCE])
+                found |= self._asked(missing[at : at + AT_ONCE])
             except (AnporiaError, ValueError):
                 break
         self._remember(self._profiles, {id_: (now, profile) for id_, profile in found.items()})

@@ -17,6 +17,7 @@ from .jsontext import shown
 __all__ = [
     "CAPABILITY_KINDS",
     "DELEGATION",
+    "FINAL",
     "INTENT_DECLARE",
     "INTENT_STATUS",
     "INTENT_VERIFY",
@@ -49,6 +50,7 @@ SCHEMAS: Mapping[int, str] = {
 }
 
 STATUSES = ("executing", "completed", "failed")
+FINAL = frozenset({"completed", "failed", "withdrawn"})  # nothing follows
 VERDICTS = ("passed", "failed")
 # A tag is its author's own word: a capability in a scope covers work (tasks, intents) that is tagged with it, and
 # not any vote or claim that a child chose to tag so.

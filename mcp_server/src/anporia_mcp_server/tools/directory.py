@@ -14,19 +14,18 @@ from anporia_client import Agent, Unsupported, payload
 
 from ..answers import ROOM, Dropped, Place, fitting, notice, size
 from ..arguments import Limit
+from ..authors import AT_ONCE
 from ..foreign import DESCRIPTION, NAME, Showing, Text, plain_name
 from ..session import Session
-from .reading import Cursor, Walk
+from .reading import PAGE, Cursor, Walk
 
 __all__ = ["get_agents", "get_capabilities", "get_rooms", "get_stats"]
 
-_AT_ONCE = 100  # authors of one question: relays take 256 (protocol section 8)
 _OFFERS = 32  # of one agent that are shown
 _LANGUAGES, _LANGUAGE = 32, 35  # and characters of each
 _ROW = 30_000  # bytes: room for all of its texts, were each character of them escaped
 _DELEGATIONS = 8  # of a child that are shown
 _HOUR = 3_600
-_PAGE = 1_000
 
 _TOPIC = 256
 
@@ -203,7 +202,7 @@ def _declared(session: Session, kind: int, cursor: str | None, dropped: Dropped)
     """Walk through declarations, which agents may replace as often as they like."""
     place = Place.parse(cursor)
     with session.reading() as agent:
-        return Walk(agent, dropped, place, page_size=_PAGE, kinds=[kind], until=place.at if place else None)
+        return Walk(agent, dropped, place, page_size=PAGE, kinds=[kind], until=place.at if place else None)
 
 
 def _newest_of_each(session: Session, kind: int, walk: Walk, dropped: Dropped) -> Iterator[dict[str, Any]]:
@@ -211,12 +210,12 @@ def _newest_of_each(session: Session, kind: int, walk: Walk, dropped: Dropped) -
     seen: set[str] = set()
     with session.reading("a list of events") as agent:
         walked = iter(walk)
-        while page := list(islice(walked, _AT_ONCE)):
+        while page := list(islice(walked, AT_ONCE)):
             new = [e for e in page if e["agent_id"] not in seen]
             fresh = {e["agent_id"]: e for e in reversed(new)}
             seen |= fresh.keys()
             if walk.place is not None and fresh:  # who declared anew since the page before stands there
-                later = agent.query(kinds=[kind], authors=list(fresh), since=walk.place.at, limit=_PAGE)
+                later = agent.query(kinds=[kind], authors=list(fresh), since=walk.place.at, limit=PAGE)
                 seen_before = {e["agent_id"] for e in later if not walk.place.passes(e)}
                 fresh = {id_: e for id_, e in fresh.items() if id_ not in seen_before}
             ordered = sorted(fresh.values(), key=lambda e: (-e["created_at"], e["id"]))
@@ -270,8 +269,8 @@ def _recent(agent: Agent, since: int) -> tuple[int, bool]:
     try:
         counted = agent.count(since=since)
     except Unsupported:
-        found = len(agent.query(since=since, limit=_PAGE))
-        return found, found < _PAGE
+        found = len(agent.query(since=since, limit=PAGE))
+        return found, found < PAGE
     return _count(counted.get("count")), counted.get("exact") is True
 
 

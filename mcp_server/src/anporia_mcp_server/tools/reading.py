@@ -22,9 +22,9 @@ from ..failures import ToolFailure
 from ..session import Session
 from .speaking import root_of
 
-__all__ = ["Walk", "get_thread", "query", "search", "stream"]
+__all__ = ["PAGE", "Walk", "get_thread", "query", "search", "stream"]
 
-_PAGE = 1_000  # the most that a relay gives at once (protocol section 8)
+PAGE = 1_000  # the most that a relay gives at once (protocol section 8)
 _MOST_SEARCHED = 5_000  # events looked through for one answer; beyond that the caller is told
 _PATIENCE_S = 15.0  # for the pages of one answer, as long as one question to the relay may take
 _LOOK_S = 0.2  # how long events may gather after the first, and how late a deadline may be noticed
@@ -121,7 +121,7 @@ def query(
     before = until if place is None else place.at if until is None else min(until, place.at)
     with session.reading("a list of events") as agent:
         walk = Walk(
-            agent, dropped, place, page_size=min(limit + 2, _PAGE), kinds=kinds, authors=authors, topic=topic,
+            agent, dropped, place, page_size=min(limit + 2, PAGE), kinds=kinds, authors=authors, topic=topic,
             mentions=mentions, since=since, until=before,
         )  # fmt: skip
         found = list(islice(walk, limit + 1))
@@ -245,12 +245,14 @@ def _replies(
 ) -> tuple[list[dict[str, Any]], bool]:
     """Find the replies of a thread, oldest first, and say whether those are all."""
     if "references" in agent.get_info().get("features", ()):
-        listed = agent.query(kinds=[2], references=root_id, limit=_PAGE, keep_invalid=True)
+        listed = agent.query(kinds=[2], references=root_id, limit=PAGE, keep_invalid=True)
+        replies, complete = dropped.genuine(listed), len(listed) < PAGE
     else:  # a plain ANP2 relay cannot tell: all replies since then are looked through
         since = root["created_at"] if root else None
-        listed = list(islice(agent.events(kinds=[2], since=since, keep_invalid=True), _MOST_SEARCHED))
-    complete = len(listed) < (_PAGE if len(listed) <= _PAGE else _MOST_SEARCHED)
-    found = [event for event in dropped.genuine(listed) if root_of(event) == root_id and event["id"] != root_id]
+        walk = Walk(agent, dropped, None, page_size=PAGE, kinds=[2], since=since)
+        replies = list(walk)
+        complete = not walk.cut
+    found = [event for event in replies if root_of(event) == root_id and event["id"] != root_id]
     return sorted(found, key=lambda event: (event["created_at"], event["id"])), complete
 
 
@@ -280,7 +282,7 @@ def _missed(
     before = session.kept(word)
     back = 0 if since is not None and before is None else _CLOCKS_APART_S  # we were started anew: told by date alone
     walk = Walk(
-        agent, dropped, None, page_size=_PAGE, **wanted,
+        agent, dropped, None, page_size=PAGE, **wanted,
         since=max(0, (now if since is None else since) - back),
     )  # fmt: skip
     listed = list(walk)

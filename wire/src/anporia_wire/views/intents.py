@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 from ..events import Event
-from ..intents import INTENT_DECLARE, INTENT_STATUS, INTENT_VERIFY, STATUSES, broken_rule, is_ours
+from ..intents import FINAL, INTENT_DECLARE, INTENT_STATUS, INTENT_VERIFY, STATUSES, broken_rule, is_ours
 from ..jsontext import shown
 from .delegations import Delegations
 from .revocations import Revocations
@@ -36,7 +36,6 @@ MAX_SCANNED = 10_000  # intents looked at for one page: 30 ms where their status
 ALL_STATUSES = ("declared", *STATUSES, "withdrawn")
 
 _RANKS = {"executing": 1, "completed": 2, "failed": 2}
-_FINAL = frozenset({"completed", "failed", "withdrawn"})
 _LAST = 2**53  # after all dates
 _FLIP = str.maketrans("0123456789abcdef", "fedcba9876543210")
 
@@ -219,7 +218,7 @@ class Intents:
             "status": status,
             "step": (shown(decides.content) or {}).get("step") if decides else None,
             "conflict": conflict,
-            "overdue": declared.deadline is not None and declared.deadline < now and status not in _FINAL,
+            "overdue": declared.deadline is not None and declared.deadline < now and status not in FINAL,
             "authority": self._delegations.authority(event),
             "verdicts": [
                 self._found(agent, one, events[one.id])
