@@ -13,15 +13,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
@@ -29,19 +23,12 @@ from rich.table import Table
 
 from anporia_wire import Event, Keypair, verify_many
 from bench._load import Outcome, drive, http_post
-from tests.peers import peer_python
+from bench._servers import Server, our_relay, reference_relay
 
 PER_AUTHOR = 50  # of the 60 a minute that both relays allow
 REFERENCE_CONNECTIONS = (8, 16, 32)
 OUR_CONNECTIONS = (8, 32, 128, 256)
 BATCH_EVENTS, BATCH_CONNECTIONS = 500, 8  # as in the design's measurements
-
-_REFERENCE = """
-import anp2_relay.server as server
-server.RATE_LIMIT_MAX_PER_IP = 10**9
-from anp2_relay.__main__ import main
-main()
-"""
 
 
 class Sample:
@@ -66,63 +53,11 @@ def signed_events(count: int) -> list[bytes]:
     return [event.to_json() for event in events]
 
 
-@contextmanager
-def our_relay() -> Iterator[tuple[int, int]]:
-    """Run our relay on a fresh database; gives (port, pid)."""
-    with tempfile.TemporaryDirectory(prefix="anporia-bench-") as folder, running(db=f"{folder}/relay.db") as server:
-        yield server
-
-
-@contextmanager
-def running(**settings: str) -> Iterator[tuple[int, int]]:
-    """Run our relay with settings, its limits per address lifted; gives (port, pid)."""
-    env = {**os.environ, "ANPORIA_RATE_EXEMPT": "127.0.0.0/8"}
-    env |= {f"ANPORIA_{name.upper()}": value for name, value in settings.items()}
-    with process([Path(sys.executable).with_name("anporia-relay"), "--port", "0"], env, "url=") as server:
-        yield server
-
-
-@contextmanager
-def reference_relay() -> Iterator[tuple[int, int]]:
-    """Run the published relay with its ceiling per address lifted; gives (port, pid)."""
-    with tempfile.TemporaryDirectory(prefix="anporia-bench-") as folder:
-        env = {**os.environ, "ANP2_DB": f"{folder}/relay.db", "ANP2_PORT": "0", "ANP2_HOST": "127.0.0.1"}
-        with process([peer_python("anp2-relay"), "-c", _REFERENCE], env, "running on") as (port, pid):
-            yield port, pid
-
-
-@contextmanager
-def process(command: list[str | Path], env: dict[str, str], ready: str) -> Iterator[tuple[int, int]]:
-    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
-        assert process.stderr
-        line = ""
-        while ready not in line:
-            said, line = line, process.stderr.readline()
-            if not line:
-                raise SystemExit(f"{command[0]} did not start: {said}")
-        port = int(line.split("http://127.0.0.1:")[1].split()[0])
-        try:
-            # what it logs from now on is drained by the system, not by us
-            drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
-            yield port, process.pid
-        finally:
-            process.terminate()
-            process.wait(30)
-            drain.wait(5)
-
-
-def cpu_seconds(pid: int) -> float:
-    """Read a process's user and system time."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def measure(server: tuple[int, int], requests: list[bytes], connections: int, events: int) -> Sample:
+def measure(server: Server, requests: list[bytes], connections: int, events: int) -> Sample:
     """Send all requests; one untimed request first, so that lazy imports are not measured."""
-    port, pid = server
-    before = cpu_seconds(pid)
-    outcome = drive(port, requests, connections)
-    return Sample(events, outcome, cpu_seconds(pid) - before)
+    before = server.cpu_seconds()
+    outcome = drive(server.port, requests, connections)
+    return Sample(events, outcome, server.cpu_seconds() - before)
 
 
 def calibrate(events: list[bytes]) -> float:

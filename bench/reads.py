@@ -25,7 +25,7 @@ from rich.table import Table
 
 from anporia_store import SqliteStore
 from anporia_wire import Event, event_id
-from bench.publish import running
+from bench._servers import running
 
 SEED = 20261121
 REQUESTS = 300
@@ -87,23 +87,21 @@ def main() -> None:
             "rooms": lambda: "/rooms",
         }
         started = time.perf_counter()
-        with running(db=str(path)) as (port, pid):
+        with running(db=str(path)) as server:
             ready = time.perf_counter() - started
             table = Table(box=None, pad_edge=False)
             for column in ("request", "p50 ms", "p99 ms", "bytes"):
                 table.add_column(column, justify="left" if column == "request" else "right")
-            connection = HTTPConnection("127.0.0.1", port)
+            connection = HTTPConnection("127.0.0.1", server.port)
             for name, make in shapes.items():
                 times, size = ask(connection, [make() for _ in range(REQUESTS)])
                 table.add_row(name, *middle_and_tail(times), f"{size:,}")
             for page in (1, 1_000):
                 times, size = ask(connection, [page_link(connection, page)] * REQUESTS)
                 table.add_row(f"kind 1, page {page:,} of 50", *middle_and_tail(times), f"{size:,}")
-            memory = int(
-                next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmRSS" in x).split()[1]
-            )
+            memory = server.resident_bytes()
         print(f"{args.events:,} events: {filled:.0f} s to make and store, {path.stat().st_size / 1e6:,.0f} MB")
-        print(f"start to ready: {ready:.1f} s; memory of the relay: {memory / 1024:,.0f} MB")
+        print(f"start to ready: {ready:.1f} s; memory of the relay: {memory / 2**20:,.0f} MB")
         Console(width=80).print(table)
 
 

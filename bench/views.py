@@ -27,7 +27,8 @@ from rich.table import Table
 
 from bench import network
 from bench._load import http_post
-from bench.publish import BATCH_CONNECTIONS, BATCH_EVENTS, measure, our_relay, process, running, signed_events, spread
+from bench._servers import Server, our_relay, process, running
+from bench.publish import BATCH_CONNECTIONS, BATCH_EVENTS, measure, signed_events, spread
 from bench.reads import ask, middle_and_tail
 
 SIZES = (10_000, 100_000, 1_000_000)
@@ -92,9 +93,9 @@ def one_size(count: int, folder: Path) -> dict[str, Any]:
     filled = asyncio.run(network.fill(path, count))
     answer: dict[str, Any] = {"events": count, "MB": path.stat().st_size / 1e6, "views": {}}
     started = time.perf_counter()
-    with running(db=str(path)) as (port, _):
+    with running(db=str(path)) as server:
         answer["first start s"] = time.perf_counter() - started
-        connection = HTTPConnection("127.0.0.1", port)
+        connection = HTTPConnection("127.0.0.1", server.port)
         until_indexed(connection, count)
         answer["indexed s"] = time.perf_counter() - started
     if not Path(f"{path}.views").exists():  # a small log is folded quicker than read
@@ -103,15 +104,15 @@ def one_size(count: int, folder: Path) -> dict[str, Any]:
         answer["snapshot MB"] = Path(f"{path}.views").stat().st_size / 1e6
     answer["search MB"] = Path(f"{path}.search").stat().st_size / 1e6
     started = time.perf_counter()
-    with running(db=str(path)) as (port, pid):
+    with running(db=str(path)) as server:
         answer["next start s"] = time.perf_counter() - started
-        connection = HTTPConnection("127.0.0.1", port)
-        answer["memory MB"] = memory(pid)
+        connection = HTTPConnection("127.0.0.1", server.port)
+        answer["memory MB"] = server.resident_bytes() / 2**20
         for name, make in shapes(filled).items():
             ask(connection, [make()])
             times, size = ask(connection, [make() for _ in range(REQUESTS)])
             answer["views"][name] = [*map(float, middle_and_tail(times)), size]
-        answer["memory after MB"] = memory(pid)
+        answer["memory after MB"] = server.resident_bytes() / 2**20
     return answer
 
 
@@ -126,15 +127,9 @@ def until_indexed(connection: HTTPConnection, count: int) -> None:
     raise SystemExit("the search index does not get there")
 
 
-def memory(pid: int) -> float:
-    """Give the resident megabytes of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if "VmRSS" in line).split()[1]) / 1024
-
-
 @contextmanager
-def bare_relay() -> Iterator[tuple[int, int]]:
-    """Run our relay without views and search; gives (port, pid)."""
+def bare_relay() -> Iterator[Server]:
+    """Run our relay without views and search."""
     with tempfile.TemporaryDirectory(prefix="anporia-bench-") as folder:
         env = {**os.environ, "ANPORIA_RATE_EXEMPT": "127.0.0.0/8", "ANPORIA_SEARCH": "off"}
         env |= {"ANPORIA_DB": f"{folder}/relay.db", "ANPORIA_PORT": "0"}
