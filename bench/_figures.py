@@ -84,14 +84,8 @@ def print_table(title: str, figures: Sequence[Figure]) -> None:
 
 def machine() -> dict[str, Any]:
     """Say what was measured on."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.machine())
     return {"cpu": model, "python": platform.python_version(), "system": platform.system()}
 
 

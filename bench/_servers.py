@@ -50,9 +50,11 @@ class Server:
 @contextmanager
 def our_relay(**settings: str) -> Iterator[Server]:
     """Run our relay on a fresh database."""
-    with tempfile.TemporaryDirectory(prefix="anporia-bench-") as folder:
-        with running(db=f"{folder}/relay.db", **settings) as server:
-            yield server
+    with (
+        tempfile.TemporaryDirectory(prefix="anporia-bench-") as folder,
+        running(db=f"{folder}/relay.db", **settings) as server,
+    ):
+        yield server
 
 
 @contextmanager
