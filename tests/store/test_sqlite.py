@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,6 +36,7 @@ from anporia_store import (
     StoreError,
     StoreFull,
     audit,
+    checkpoint,
     commit,
     reader,
 )
@@ -330,13 +332,35 @@ async def test_a_thousand_events_leave_the_loop_its_turns(store: SqliteStore) ->
     assert max(waits) < 1.0  # 10 to 20 ms on the slowest machine tried
 
 
-async def test_the_log_that_is_not_read_stays_small(store: SqliteStore) -> None:
-    """The write-ahead log is folded in as it grows, also while readers come and go."""
+async def test_the_write_ahead_log_stays_small(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is moved into the database as it grows, while the writer never rests and readers come and go."""
+    monkeypatch.setattr(checkpoint, "LOG_BYTES", 4_000_000)
     log = some(3_000)
-    for at in range(0, 3_000, 100):
-        await store.append(log[at : at + 100])
+    writing = asyncio.gather(*(store.append(log[at : at + 100]) for at in range(0, 3_000, 100)))
+    while not writing.done():
         await store.query(Query(Filter(), 10))
-    assert store.path.with_name(store.path.name + "-wal").stat().st_size < 8_000_000  # 1,000 pages and one batch
+    await writing
+    assert store.path.with_name(store.path.name + "-wal").stat().st_size < 12_000_000  # 36 MB without
+
+
+async def test_a_checkpoint_that_fails_is_tried_again(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(checkpoint, "LOG_BYTES", 200_000)
+    fetch, failures = aiosqlite.Connection.execute_fetchall, [sqlite3.OperationalError("disk I/O error")] * 2
+
+    async def sometimes(self: aiosqlite.Connection, sql: str, *args: Any) -> Any:
+        if "wal_checkpoint" in sql and failures:
+            raise failures.pop()
+        return await fetch(self, sql, *args)
+
+    monkeypatch.setattr(aiosqlite.Connection, "execute_fetchall", sometimes)
+    log = some(500)
+    for at in range(0, 500, 20):
+        await store.append(log[at : at + 20])
+    assert not failures
+    assert "could not be moved" in caplog.text
+    assert await everything(store) == [e.to_json() for e in log]
 
 
 # -- reading

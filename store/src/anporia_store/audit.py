@@ -10,10 +10,10 @@ import orjson
 from anporia_wire import Event, InvalidEvent, RuleBroken, kinds, verify_many
 
 from . import query as q
-from .commit import MARKS
 from .errors import DRIVER_ERRORS, StoreDamaged, StoreError, translate
 from .reader import must_ascend
 from .sqlite import SqliteStore
+from .transaction import MARKS
 
 __all__ = ["Finding", "audit"]
 

@@ -10,27 +10,27 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import aiosqlite
-import orjson
 
-from anporia_wire import Event, is_id, kinds
+from anporia_wire import Event
 
-from . import query as q
+from .checkpoint import Checkpoints
 from .errors import DRIVER_ERRORS, StoreError, translate
 from .store import Appended, Committed
+from .thread import within
+from .transaction import REMARK, Draft, Transaction, targets_of
 
 if TYPE_CHECKING:
     from .sqlite import SqliteStore
 
-__all__ = ["MARKS", "GroupCommit"]
+__all__ = ["GroupCommit"]
 
 MAX_BATCH = 1_000  # rows a transaction: beyond it the time to commit grows faster than the gain
 MAX_MARKED = 500  # rows a transaction of marks: 5 ms, for which publishing waits
-FLAGS_TO_HIDE = 3  # distinct agents (WIRE section 9)
 
 
 @dataclass(slots=True)
@@ -42,13 +42,16 @@ class _Submission:
 class GroupCommit:
     """The writing half of a store: moves its `last_seq` and `writable`, calls its listeners."""
 
-    def __init__(self, store: SqliteStore, connection: aiosqlite.Connection) -> None:
+    def __init__(
+        self, store: SqliteStore, connection: aiosqlite.Connection, checkpointing: aiosqlite.Connection
+    ) -> None:
         self._store = store
         self._connection = connection
         self._waiting: list[_Submission] = []
         self._in_flight: dict[str, tuple[_Submission, Event]] = {}  # by event id; the newest submission of it
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()  # one transaction at a time on the one connection
+        self._checkpoints = Checkpoints(connection, checkpointing, self._writing)
         self._closing = False
         self._task = asyncio.create_task(self._write_forever(), name="store-writer")
 
@@ -57,6 +60,7 @@ class GroupCommit:
         self._closing = True
         self._wake.set()
         await asyncio.wait([self._task])  # whatever ended it, those who waited for it have been told
+        await self._checkpoints.close()
 
     @property
     def queued(self) -> int:
@@ -128,6 +132,7 @@ class GroupCommit:
             self._store.writable = True
             self._store.last_seq = committed[-1].seq
             self._tell(self._store.on_commit, committed)
+            self._checkpoints.notice(len(committed), sum(len(item.serialised) for item in committed))
         self._tell(self._store.on_transaction, len(unique), time.perf_counter() - started)
         fresh = {item.event.id: item.seq for item in committed}
         for submission in batch:
@@ -163,50 +168,8 @@ class GroupCommit:
 
     async def _transact(self, events: list[Event]) -> tuple[dict[str, int], list[Committed]]:
         """Write one batch; gives the seq of ids that were there already, and what is new."""
-        known, damaged, touched = await self._already_stored(events)
-        committed, rows, tags = [], [], []
-        revocations: list[tuple[str, str, int]] = []
-        flags: list[tuple[str, str, int]] = []
-        last = self._store.last_seq
-        for event in events:
-            if event.id in known and event.id not in damaged:
-                continue
-            serialised = event.to_json()
-            if event.id in damaged:  # an acknowledgement says that the event is here whole: mend its row
-                seq = known[event.id]
-                touched.add(event.id)
-            else:
-                seq = last = last + 1
-                committed.append(Committed(seq, event, serialised))
-            idkey = q.id_key(event.id)
-            mark = q.LOBBY if kinds.in_lobby(event) else 0
-            rows.append((seq, idkey, q.author_key(event.agent_id), event.created_at, event.kind, mark, serialised))
-            tags += [(key, event.created_at, idkey, seq, event.kind) for key in self._store.tag_keys(event)]
-            if event.kind in (kinds.FLAG, kinds.REVOKE):
-                # Upper-case ids are accepted and mean nothing, as in published relays (WIRE section 9).
-                says = [(value, event.agent_id, seq) for value in set(event.tag_values("e")) if is_id(value)]
-                (flags if event.kind == kinds.FLAG else revocations).extend(says)
-                touched.update(target for target, _, _ in says)
-        if not rows:
-            return known, []
-        write = self._connection.executemany
-        if damaged:
-            await write("DELETE FROM events WHERE seq = ?", [(known[id_],) for id_ in damaged])
-        await write("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        if tags:
-            await write("INSERT OR IGNORE INTO tags VALUES (?, ?, ?, ?, ?)", tags)
-        if revocations:
-            await write("INSERT OR IGNORE INTO revocations VALUES (?, ?, ?)", revocations)
-        if flags:
-            await write("INSERT OR IGNORE INTO flags VALUES (?, ?, ?)", flags)
-        await self._remark(touched)
-        await self._connection.commit()
-        return known, committed
-
-    async def _remark(self, targets: Iterable[str]) -> None:
-        rows = [{"id": target, "idkey": q.id_key(target), "raw_id": target.encode()} for target in targets]
-        if rows:
-            await self._connection.executemany(_REMARK, rows)
+        drafts = [Draft.of(event, self._store.tag_keys(event)) for event in events]
+        return await within(self._connection, Transaction(drafts, self._store.last_seq, self._store.is_whole))
 
     async def distrust(self, targets: Set[str]) -> int:
         """Hide exactly these events on account of trust; see `Store.distrust`."""
@@ -227,54 +190,9 @@ class GroupCommit:
             await write(
                 "DELETE FROM distrusted WHERE target = ?", [(target,) for target, hidden in changes if not hidden]
             )
-            await self._remark(target for target, _ in changes)
+            await write(REMARK, targets_of(target for target, _ in changes))
             await self._connection.commit()
         except BaseException as exc:
             with contextlib.suppress(sqlite3.Error):
                 await self._connection.rollback()
             raise (translate(exc) if isinstance(exc, DRIVER_ERRORS) else exc) from exc
-
-    async def _already_stored(self, events: list[Event]) -> tuple[dict[str, int], set[str], set[str]]:
-        """Find which ids are stored, which of them no longer whole, and which a kind 9 or 7 awaits."""
-        ids = {event.id.encode(): event.id for event in events}
-        found = await self._connection.execute_fetchall(
-            _KNOWN_OR_AWAITED,
-            {
-                "keys": orjson.dumps([q.id_key(id_) for id_ in ids.values()]).decode(),
-                "ids": orjson.dumps(list(ids.values())).decode(),
-            },
-        )
-        known, damaged, awaited = {}, set(), set()
-        for seq, id_, raw in found:
-            if not seq:
-                awaited.add(id_)
-            elif id_ in ids:
-                known[ids[id_]] = seq
-                if not self._store.is_whole(seq, raw):
-                    damaged.add(ids[id_])
-        return known, damaged, awaited
-
-
-_KNOWN_OR_AWAITED = f"""
-    SELECT e.seq, CAST(substr(e.raw, 8, 64) AS BLOB), {q.RAW.format("e")}
-        FROM json_each(:keys) j CROSS JOIN events e ON e.idkey = j.value
-    UNION ALL SELECT 0, j.value, NULL FROM json_each(:ids) j
-        WHERE EXISTS (SELECT 1 FROM revocations WHERE target = j.value)
-        OR EXISTS (SELECT 1 FROM flags WHERE target = j.value)
-        OR EXISTS (SELECT 1 FROM distrusted WHERE target = j.value)
-"""
-
-# The mark is a pure function of the tables, so the order in which events came does not matter.
-# Kind 7 is never hidden (WIRE section 9).
-MARKS = f"""
-    CASE WHEN EXISTS (SELECT 1 FROM revocations r
-                      WHERE r.target = {{id}} AND r.agent = CAST(substr(events.raw, 86, 64) AS TEXT))
-         THEN {q.REVOKED} ELSE 0 END
-    | CASE WHEN kind <> 7 AND (SELECT count(DISTINCT agent) FROM flags WHERE target = {{id}}) >= {FLAGS_TO_HIDE}
-           THEN {q.FLAGGED} ELSE 0 END
-    | CASE WHEN kind <> 7 AND EXISTS (SELECT 1 FROM distrusted WHERE target = {{id}}) THEN {q.DISTRUSTED} ELSE 0 END
-"""
-_REMARK = f"""
-    UPDATE events SET mark = (mark & {q.LOBBY}) | {MARKS.format(id=":id")}
-    WHERE idkey = :idkey AND substr(raw, 8, 64) = :raw_id
-"""

@@ -15,7 +15,7 @@ import aiosqlite
 
 from .errors import DRIVER_ERRORS, StoreBusy, StoreDamaged, StoreUnusable, translate
 
-__all__ = ["APPLICATION_ID", "Lock", "connect", "open_reader", "open_writer"]
+__all__ = ["APPLICATION_ID", "Lock", "connect", "open_checkpointer", "open_reader", "open_writer"]
 
 APPLICATION_ID = 0x414E504F  # "ANPO" in SQLite's header field for it: says whose file this is
 
@@ -76,9 +76,18 @@ async def open_writer(path: Path) -> aiosqlite.Connection:
         if mode != "wal":  # some network file systems: readers and writer would block each other
             raise StoreUnusable(f"{path} cannot use a write-ahead log there; put it on a local disk")
         await connection.execute("PRAGMA synchronous = FULL")  # an acknowledgement is a promise (decision 0004)
+        await connection.execute("PRAGMA wal_autocheckpoint = 0")  # checkpoint.py does it
         await connection.execute("PRAGMA cache_size = -65536")  # 64 MiB: the inner pages of indexes at 10M events
         await _migrate(connection, version)
         await _check_schema(connection, path)
+    return connection
+
+
+async def open_checkpointer(path: Path) -> aiosqlite.Connection:
+    """Open a database that was just opened for writing, to move its log into it."""
+    connection = await connect(path)
+    async with _closed_on_failure(connection):
+        await connection.execute("PRAGMA synchronous = FULL")
     return connection
 
 

@@ -14,7 +14,7 @@ from anporia_wire import Event
 
 from .commit import GroupCommit
 from .errors import DRIVER_ERRORS, StoreError, translate
-from .files import Lock, connect, open_reader, open_writer
+from .files import Lock, connect, open_checkpointer, open_reader, open_writer
 from .index import SearchIndex
 from .reader import Reader
 from .store import Appended, Committed
@@ -51,9 +51,11 @@ class SqliteStore(Reader):
         connections: list[aiosqlite.Connection] = []
         try:
             connections.append(await (open_writer(path) if write else open_reader(path)))
+            if write:
+                connections.append(checkpointer := await open_checkpointer(path))
             for _ in range(readers):
                 connections.append(await open_reader(path))
-            store = cls(path, connections[0], connections[1:])
+            store = cls(path, connections[0], connections[-readers:])
             await store._load()
         except BaseException as exc:
             for connection in connections:
@@ -65,7 +67,7 @@ class SqliteStore(Reader):
             raise
         if write:
             store._lock = lock
-            store._commits = GroupCommit(store, store._writer)
+            store._commits = GroupCommit(store, store._writer, checkpointer)
         if search:
             try:
                 await store._open_index()
