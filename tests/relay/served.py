@@ -23,6 +23,7 @@ import uvloop
 
 from anporia_relay.app import Relay
 from anporia_relay.config import Config
+from anporia_relay.express import connection_to
 from anporia_relay.server import Door, Server
 from anporia_wire import Event, Keypair
 
@@ -259,7 +260,9 @@ class Served:
         relay.wall = relay.pipeline._wall = lambda: self.now
         relay.pipeline._steady = lambda: self.steady
         self.door = Door(self.config.max_connections_per_peer, relay.is_trusted_proxy, relay.count_refused)
-        self.server = server = Server(relay, self.door, on_ready=self._ready.set, before_stop=relay.end_streams)
+        self.server = server = Server(
+            relay, self.door, connection_to(relay), on_ready=self._ready.set, before_stop=relay.end_streams
+        )
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
         ticks = self.loop.create_task(_often(self._tick_s, relay.tick, lambda: self.door.tick(self.loop.time())))

@@ -17,7 +17,6 @@ from . import routes, snapshot
 from .config import Config
 from .errors import Rejected
 from .http import (
-    EXPOSED,
     Receive,
     Request,
     Response,
@@ -26,6 +25,7 @@ from .http import (
     Send,
     Streaming,
     authorised,
+    headers_of,
     refusal,
 )
 from .hub import Hub
@@ -122,10 +122,13 @@ class Relay:
 
     def peer(self, request: Request) -> Peer:
         """Give who sent a request: the last X-Forwarded-For entry when a trusted proxy says so."""
-        forwarded = request.headers.get(b"x-forwarded-for")
-        if forwarded and self._trusted(request.address):
+        return self.peer_at(request.address, request.headers.get(b"x-forwarded-for"))
+
+    def peer_at(self, address: str, forwarded: bytes | None) -> Peer:
+        """Give who sends from an address, which may be a proxy that forwards for another."""
+        if forwarded and self._trusted(address):
             return self._peer(forwarded.rpartition(b",")[2].strip().decode("latin-1"))
-        return self._peer(request.address)
+        return self._peer(address)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request; whatever happens, the client gets a typed answer."""
@@ -140,18 +143,12 @@ class Relay:
         except Exception:
             log.exception("unexpected error", extra={"method": request.method, "path": request.path})
             response = refusal(Rejected("internal", "internal error; the operator's log has the details"))
-        origin = request.headers.get(b"origin")
-        headers = [(b"vary", b"Origin"), *response.headers]
-        if origin is not None:
-            headers.append((b"access-control-allow-origin", b"*"))
-            headers.append((b"access-control-expose-headers", EXPOSED))
+        headers = headers_of(response, cors=b"origin" in request.headers)
         if isinstance(response, Streaming):
             self.metrics.requests.labels("200").inc()
             await _send_stream(response, headers, send)
             return
         self.metrics.requests.labels(str(response.status)).inc()
-        headers.append((b"content-type", response.content_type))
-        headers.append((b"content-length", str(len(response.body)).encode()))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
 

@@ -31,6 +31,7 @@ __all__ = [
     "authorised",
     "boolean",
     "decimal",
+    "headers_of",
     "integer",
     "json",
     "refusal",
@@ -196,6 +197,17 @@ def serialise(value: object) -> bytes:
         return orjson.dumps(value)
     except TypeError:
         return std_json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def headers_of(response: Response | Streaming, *, cors: bool) -> Headers:
+    """Give all headers of an answer; `cors`: the request named an Origin."""
+    headers = [(b"vary", b"Origin"), *response.headers]
+    if cors:
+        headers += [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", EXPOSED)]
+    if isinstance(response, Response):
+        headers.append((b"content-type", response.content_type))
+        headers.append((b"content-length", b"%d" % len(response.body)))
+    return headers
 
 
 def refusal(error: AnporiaError) -> Response:

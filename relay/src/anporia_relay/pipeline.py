@@ -5,29 +5,36 @@
 
 The order is the protocol's (WIRE section 3), with one addition: what has no budget left is refused
 before its signature costs anything. An acknowledgement means the event is on disk.
+
+There are two ways in: `accept` takes one request of many events; `offer` takes one event and judges it
+together with all others that arrive in the same turn of the event loop, so that they share what a
+request costs besides its own bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from anporia_store import Store
 from anporia_wire import AnporiaError, BadSignature, Event, kinds, pow
 from anporia_wire.events import BAD_SIGNATURE
 
+from .errors import Rejected
 from .limits import Limits, Peer
 from .policies import POLICIES, Target
 from .verifier import Verifier
 
 __all__ = ["Accepted", "Pipeline", "Verdict"]
 
-MAX_CHUNK = 256  # signatures of one request under way at once: 4 batches, so both threads stay busy
+log = logging.getLogger("anporia.relay")
+
+MAX_CHUNK = 256  # signatures of one request or turn under way at once: 4 batches, so both threads stay busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,21 @@ class Accepted:
 
 
 Verdict = Accepted | AnporiaError
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """An event on its way in, who sent it, and what became of it."""
+
+    event: Event
+    peer: Peer
+    verdict: Verdict | None = None
+    answer: Callable[[Verdict], None] | None = None
+
+    def settle(self, verdict: Verdict) -> None:
+        self.verdict = verdict
+        if self.answer:
+            self.answer(verdict)
 
 
 class Pipeline:
@@ -61,104 +83,162 @@ class Pipeline:
         self._steady = steady
         self._under_way: Counter[str] = Counter()  # signatures being verified, by address
         self._released: dict[str, asyncio.Event] = {}  # what requests wait for that found no room
+        self._offered: list[_Candidate] = []  # in this turn of the event loop
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def accept(self, candidates: Sequence[Event | AnporiaError], peer: Peer) -> list[Verdict]:
         """Judge events in order and return when the accepted ones are durable; one verdict each.
 
         A candidate that already is an error (it did not parse) passes through in its place.
         """
-        verdicts: list[Verdict | None] = [c if isinstance(c, AnporiaError) else None for c in candidates]
-        kept: list[tuple[int, Event]] = []
+        given = [c if isinstance(c, AnporiaError) else _Candidate(c, peer) for c in candidates]
+        kept: list[_Candidate] = []
         at = 0
-        while at < len(candidates):
-            async with self._room(peer, len(candidates) - at) as room:
-                chunk = [(place, candidates[place]) for place in range(at, at + room)]
-                await self._judge([(place, e) for place, e in chunk if isinstance(e, Event)], peer, kept, verdicts)
+        while at < len(given):
+            room = self._reserve(peer, len(given) - at)
+            if not room:
+                await self._some_released(peer)
+                continue
+            try:
+                await self._judge([c for c in given[at : at + room] if isinstance(c, _Candidate)], kept)
+            finally:
+                self._release(peer, room)
             at += room
-        if kept:
-            await self._keep(kept, verdicts)
-        return cast("list[Verdict]", verdicts)
+        await self._keep(kept)
+        return [cast("Verdict", c.verdict) if isinstance(c, _Candidate) else c for c in given]
 
-    async def _judge(
-        self, chunk: list[tuple[int, Event]], peer: Peer, kept: list[tuple[int, Event]], verdicts: list[Verdict | None]
-    ) -> None:
-        """Refuse events in their place or add them to `kept`; beats end here, in memory."""
-        plausible: list[tuple[int, Event]] = []
-        for place, event in chunk:
+    def offer(self, event: Event, peer: Peer, answer: Callable[[Verdict], None]) -> None:
+        """Judge one event and call `answer` once: when it is refused, or durable."""
+        self._offered.append(_Candidate(event, peer, answer=answer))
+        if len(self._offered) == 1:
+            asyncio.get_running_loop().call_soon(self._begin)
+
+    def _begin(self) -> None:
+        """Take in what was offered in this turn; who has no room left to be verified at once waits alone for it."""
+        offered, self._offered = self._offered, []
+        together: list[_Candidate] = []
+        for candidate in offered:
+            if self._reserve(candidate.peer, 1):
+                together.append(candidate)
+            else:
+                self._start(self._wait_alone(candidate))
+        for at in range(0, len(together), MAX_CHUNK):
+            self._start(self._take_in(together[at : at + MAX_CHUNK]))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _wait_alone(self, candidate: _Candidate) -> None:
+        while not self._reserve(candidate.peer, 1):
+            await self._some_released(candidate.peer)
+        await self._take_in([candidate])
+
+    async def _take_in(self, group: list[_Candidate]) -> None:
+        """Judge and keep a group for which room is reserved; whatever happens, each is answered."""
+        kept: list[_Candidate] = []
+        try:
             try:
-                self._examine(event, peer)
-                plausible.append((place, event))
-            except AnporiaError as exc:
-                verdicts[place] = exc
-        genuine = await self._verifier.verify([event.signed() for _, event in plausible])
-        for (place, event), good in zip(plausible, genuine, strict=True):
+                await self._judge(group, kept)
+            finally:
+                for candidate in group:
+                    self._release(candidate.peer, 1)
+            await self._keep(kept)
+        except Exception:
+            log.exception("unexpected error", extra={"events": len(group)})
+            for candidate in group:
+                if candidate.verdict is None:
+                    candidate.settle(Rejected("internal", "internal error; the operator's log has the details"))
+
+    async def _judge(self, candidates: list[_Candidate], kept: list[_Candidate]) -> None:
+        """Refuse events or add them to `kept`; beats end here, in memory."""
+        wall, steady = int(self._wall()), int(self._steady())
+        plausible: list[_Candidate] = []
+        for candidate in candidates:
             try:
-                await self._admit(event, good, peer, kept)
+                self._examine(candidate, wall, steady)
+                plausible.append(candidate)
             except AnporiaError as exc:
-                verdicts[place] = exc
+                candidate.settle(exc)
+        genuine = await self._verifier.verify([candidate.event.signed() for candidate in plausible])
+        steady = int(self._steady())
+        for candidate, good in zip(plausible, genuine, strict=True):
+            event = candidate.event
+            try:
+                self._prove(candidate, good, steady)
+                if policy := POLICIES.get(event.kind):
+                    policy(event, await self._target(event, kept))
+                self._limits.spend(event, candidate.peer, steady)
+                kinds.check_credit(event)  # after the budget is spent: as published relays have it (WIRE section 3)
+            except AnporiaError as exc:
+                candidate.settle(exc)
                 continue
             if event.kind in kinds.NEVER_STORED:
                 self._on_beat(event)
-                verdicts[place] = Accepted(event.id, duplicate=False)
+                candidate.settle(Accepted(event.id, duplicate=False))
             else:
-                kept.append((place, event))
+                kept.append(candidate)
 
-    def _examine(self, event: Event, peer: Peer) -> None:
+    def _examine(self, candidate: _Candidate, wall: int, steady: int) -> None:
         """Check all that needs neither signature nor store."""
+        event = candidate.event
         event.check_sizes()
-        kinds.check_time(event, int(self._wall()))
+        kinds.check_time(event, wall)
         kinds.check_shape(event)
         event.check_id()
-        self._limits.check(event, peer, int(self._steady()))
+        self._limits.check(event, candidate.peer, steady)
 
-    async def _admit(self, event: Event, genuine: bool, peer: Peer, earlier: list[tuple[int, Event]]) -> None:
-        """Check what a genuine event still has to fulfil, and spend its budget."""
+    def _prove(self, candidate: _Candidate, genuine: bool, steady: int) -> None:
+        """Hold a candidate against what its signature says, and its proof of work."""
         if not genuine:
-            self._limits.count_bad(peer, int(self._steady()))
+            self._limits.count_bad(candidate.peer, steady)
             raise BadSignature(BAD_SIGNATURE)
-        pow.check(event)
-        if policy := POLICIES.get(event.kind):
-            policy(event, await self._target(event, earlier))
-        self._limits.spend(event, peer, int(self._steady()))
-        kinds.check_credit(event)  # last, and after the budget is spent: as published relays have it (WIRE section 3)
+        pow.check(candidate.event)
 
-    async def _target(self, event: Event, earlier: list[tuple[int, Event]]) -> Target:
+    async def _target(self, event: Event, earlier: list[_Candidate]) -> Target:
         """Find author and kind of what the first `e` tag names; a batch may hold an event and what refers to it."""
         id_ = (event.first_tag("e") or "").lower()
-        near = next((e for _, e in earlier if e.id == id_), None)
+        near = next((c.event for c in earlier if c.event.id == id_), None)
         return (near.agent_id, near.kind) if near else await self._store.author_and_kind(id_)
 
-    async def _keep(self, kept: list[tuple[int, Event]], verdicts: list[Verdict | None]) -> None:
-        """Hand the events to the store, all in one transaction, and say so in their places."""
-        try:
-            appended = await self._store.append([event for _, event in kept])
-        except AnporiaError as exc:
-            for place, _ in kept:
-                verdicts[place] = exc
+    async def _keep(self, kept: list[_Candidate]) -> None:
+        """Hand the events to the store, all in one transaction, and say so."""
+        if not kept:
             return
-        for (place, event), one in zip(kept, appended, strict=True):
-            verdicts[place] = Accepted(event.id, duplicate=not one.new)
+        try:
+            appended = await self._store.append([candidate.event for candidate in kept])
+        except AnporiaError as exc:
+            for candidate in kept:
+                candidate.settle(exc)
+            return
+        for candidate, one in zip(kept, appended, strict=True):
+            candidate.settle(Accepted(candidate.event.id, duplicate=not one.new))
 
-    @asynccontextmanager
-    async def _room(self, peer: Peer, wanted: int) -> AsyncIterator[int]:
-        """Reserve how many signatures may be verified next, at least 1.
+    def _reserve(self, peer: Peer, wanted: int) -> int:
+        """Reserve how many signatures of an address may be verified next; 0: none before others come back.
 
         All that is under way for an address may turn out forged, so parallel requests share what is
         left of its budget, and wait for each other when that is little.
         """
-        while True:
-            left = self._limits.verifications_left(peer, int(self._steady()))
-            under_way = self._under_way[peer.key]
-            if left is None or left > under_way or not under_way or left <= 0:  # with none left nothing is verified
-                break
-            await self._released.setdefault(peer.key, asyncio.Event()).wait()
-        room = min(wanted, MAX_CHUNK if left is None else max(1, min(MAX_CHUNK, left - under_way)))
+        left = self._limits.verifications_left(peer, int(self._steady()))
+        if left is None:
+            return min(wanted, MAX_CHUNK)
+        under_way = self._under_way[peer.key]
+        if left <= under_way and under_way and left > 0:  # with none left nothing is verified
+            return 0
+        room = max(1, min(wanted, MAX_CHUNK, left - under_way))
         self._under_way[peer.key] += room
-        try:
-            yield room
-        finally:
-            self._under_way[peer.key] -= room
-            if not self._under_way[peer.key]:
-                del self._under_way[peer.key]
-            if released := self._released.pop(peer.key, None):
-                released.set()
+        return room
+
+    def _release(self, peer: Peer, room: int) -> None:
+        if peer.key not in self._under_way:  # no limit, so nothing was counted
+            return
+        self._under_way[peer.key] -= room
+        if not self._under_way[peer.key]:
+            del self._under_way[peer.key]
+        if released := self._released.pop(peer.key, None):
+            released.set()
+
+    async def _some_released(self, peer: Peer) -> None:
+        await self._released.setdefault(peer.key, asyncio.Event()).wait()

@@ -16,6 +16,7 @@ from rich.progress import Progress
 from .app import Relay, every_second
 from .config import Config
 from .errors import ConfigError
+from .express import connection_to
 from .routes.about import VERSION
 from .server import Door, Server
 
@@ -60,7 +61,7 @@ async def _serve(config: Config) -> None:
         )
 
     door = Door(config.max_connections_per_peer, relay.is_trusted_proxy, relay.count_refused)
-    server = Server(relay, door, on_ready=say_ready, before_stop=relay.end_streams)
+    server = Server(relay, door, connection_to(relay), on_ready=say_ready, before_stop=relay.end_streams)
     loop = asyncio.get_running_loop()
     ticks = loop.create_task(every_second(relay.tick, lambda: door.tick(loop.time())))
     try:

@@ -20,7 +20,7 @@ from .errors import Rejected
 from .http import EXPOSED, refusal
 from .limits import Peer
 
-__all__ = ["Connection", "Door", "Server"]
+__all__ = ["IDLE_S", "Connection", "Door", "Server"]
 
 # Settled limit 15, all of them.
 MAX_HEADER_BYTES = 16 * 1024
@@ -238,8 +238,16 @@ def _announces_body(name: bytes, value: bytes) -> bool:
 class Server(uvicorn.Server):
     """uvicorn's server, whose stop first ends the streams, and which exits 0 on SIGTERM."""
 
-    def __init__(self, app: Any, door: Door, *, on_ready: Callable[[], None], before_stop: Callable[[], None]) -> None:
-        protocol = type("RelayConnection", (Connection,), {"door": door})
+    def __init__(
+        self,
+        app: Any,
+        door: Door,
+        connection: type[Connection] = Connection,
+        *,
+        on_ready: Callable[[], None],
+        before_stop: Callable[[], None],
+    ) -> None:
+        protocol = type("RelayConnection", (connection,), {"door": door})
         super().__init__(
             uvicorn.Config(
                 app,

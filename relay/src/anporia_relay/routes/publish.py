@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,12 @@ from anporia_wire import AnporiaError, Event, MalformedEvent, event_id, kinds
 
 from ..errors import STATUS, Rejected
 from ..http import Request, Response, Route, json
-from ..pipeline import Accepted
+from ..pipeline import Accepted, Verdict
 
 if TYPE_CHECKING:
     from ..app import Relay
 
-__all__ = ["routes"]
+__all__ = ["answer_to", "is_json", "parse_event", "routes"]
 
 MAX_BATCH_EVENTS = 1_000  # settled 10
 MAX_BATCH_BYTES = 4 * 1024 * 1024  # the same
@@ -32,15 +33,16 @@ def routes(relay: Relay) -> list[Route]:
     """Give the routes that publish."""
 
     async def publish(request: Request) -> Response:
-        if not _is_json(request.headers.get(b"content-type", b"")):
+        if not is_json(request.headers.get(b"content-type", b"")):
             msg = "send the event with content-type: application/json"
             raise MalformedEvent([{"type": "model_attributes_type", "loc": ["body"], "msg": msg, "input": None}])
-        event = _parse(await request.body())
-        (verdict,) = await relay.pipeline.accept([event], relay.peer(request))
+        event = parse_event(await request.body())
+        judged: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        relay.pipeline.offer(event, relay.peer(request), lambda verdict: _tell(judged, verdict))
+        verdict = await judged
         if not isinstance(verdict, Accepted):
             raise verdict
-        (relay.metrics.duplicates if verdict.duplicate else relay.metrics.accepted).inc()
-        return Response(200, b'{"id":"%b","accepted":true}' % verdict.id.encode())
+        return Response(200, answer_to(relay, verdict))
 
     async def batch(request: Request) -> Response:
         body = await request.body(MAX_BATCH_BYTES)
@@ -67,7 +69,7 @@ def routes(relay: Relay) -> list[Route]:
         return Response(200, b"".join(answers), content_type=b"application/x-ndjson")
 
     async def dry_run(request: Request) -> Response:
-        event = _parse(await request.body())
+        event = parse_event(await request.body())
         computed = event_id(event.canonical())
         same = computed == event.id
         genuine = same and (await relay.verifier.verify([event.signed()]))[0]
@@ -114,7 +116,19 @@ def _refused(error: AnporiaError, id_: str | None, now: int) -> Mapping[str, Any
     return {**answer, "retry_at": now + retry_in} if retry_in is not None else answer
 
 
-def _parse(body: bytes) -> Event:
+def answer_to(relay: Relay, accepted: Accepted) -> bytes:
+    """Count an accepted event, and give the body of its answer."""
+    (relay.metrics.duplicates if accepted.duplicate else relay.metrics.accepted).inc()
+    return b'{"id":"%b","accepted":true}' % accepted.id.encode()
+
+
+def _tell(judged: asyncio.Future[Verdict], verdict: Verdict) -> None:
+    if not judged.done():  # else the client has left
+        judged.set_result(verdict)
+
+
+def parse_event(body: bytes) -> Event:
+    """Read the one event of a body. Raises `MalformedEvent` or `Rejected`."""
     try:
         return Event.parse(body)
     except MalformedEvent:
@@ -132,6 +146,7 @@ def _is_utf8(body: bytes) -> bool:
     return True
 
 
-def _is_json(content_type: bytes) -> bool:
+def is_json(content_type: bytes) -> bool:
+    """Say whether a content-type is JSON."""
     media = content_type.partition(b";")[0].strip().lower()
     return media == b"application/json" or (media.startswith(b"application/") and media.endswith(b"+json"))
