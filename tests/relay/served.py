@@ -13,7 +13,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -265,7 +265,7 @@ class Served:
         )
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
-        ticks = self.loop.create_task(_often(self._tick_s, relay.tick, lambda: self.door.tick(self.loop.time())))
+        ticks = self.loop.create_task(_often(self._tick_s, relay.tick, self.door.tick))
         # not `serve`: its stop sleeps for a tenth of a second, thrice
         server.config.load()
         server.lifespan = server.config.lifespan_class(server.config)
@@ -284,11 +284,11 @@ class Served:
             await relay.stop()
 
 
-async def _often(seconds: float, *ticks: Callable[[], None]) -> None:
+async def _often(seconds: float, *ticks: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(seconds)
         for tick in ticks:
-            tick()
+            await tick()
 
 
 def until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> bool:

@@ -432,14 +432,14 @@ def test_hub_cuts_by_bytes_at_the_next_commit() -> None:
     stuck.wake = lambda: woken.append("stuck")
     hub_.publish(committed(*(big(number) for number in range(30))))
     assert not stuck.cut and woken == ["stuck"]
-    while data := quick.take():
+    while data := b"".join(quick.take()):
         assert len(data) < 2 * hub.MAX_WRITE_BYTES
         quick.wrote(len(data), clock.now)
     assert quick.behind == 0
     hub_.publish(committed(sign("one more"), first=31))
-    assert [stuck.cut, quick.cut, len(hub_)] == [CUT_SLOW, None, 1]
-    assert woken == ["stuck", "stuck"] and stuck.take() == b""
-    assert quick.take().startswith(b"id: 00000000-31\n")
+    assert [stuck.cut, quick.cut, len(hub_)] == [hub.chunk(CUT_SLOW), None, 1]
+    assert woken == ["stuck", "stuck"] and stuck.take() == []
+    assert b"\r\nid: 00000000-31\n" in quick.take()[0]
 
 
 def test_hub_cuts_by_time_and_not_who_is_taking() -> None:
@@ -451,7 +451,7 @@ def test_hub_cuts_by_time_and_not_who_is_taking() -> None:
         clock.now += 1
         slow.wrote(10, clock.now)
         hub_.tick()
-    assert (stuck.cut, slow.cut) == (CUT_SLOW, None)
+    assert (stuck.cut, slow.cut) == (hub.chunk(CUT_SLOW), None)
 
 
 def test_hub_pings_only_who_hears_nothing() -> None:
@@ -461,9 +461,9 @@ def test_hub_pings_only_who_hears_nothing() -> None:
     for seq in range(1, 16):
         clock.now += 1
         hub_.publish(committed(sign(str(seq)), first=seq))
-        busy.wrote(len(busy.take()), clock.now)
+        busy.wrote(len(b"".join(busy.take())), clock.now)
         hub_.tick()
-    assert (quiet.take(), busy.take()) == (hub.PING, b"")
+    assert (quiet.take(), busy.take()) == ([hub.chunk(hub.PING)], [])
 
 
 def test_hub_delivers_to_others_while_it_cuts_one() -> None:
@@ -472,7 +472,7 @@ def test_hub_delivers_to_others_while_it_cuts_one() -> None:
     subscribers[50].wake = lambda: hub_.leave(subscribers[51])  # leaving from within must not break the round
     subscribers[10].wake = lambda: hub_.leave(subscribers[9])
     hub_.publish(committed(sign("a"), sign("b")))
-    assert sum(subscriber.take().count(b"data: ") for subscriber in subscribers) >= 198
+    assert sum(b"".join(subscriber.take()).count(b"data: ") for subscriber in subscribers) >= 198
 
 
 def test_a_failing_subscriber_does_not_keep_the_acknowledgement(relay: Served, monkeypatch: pytest.MonkeyPatch) -> None:

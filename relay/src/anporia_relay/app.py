@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +16,7 @@ from anporia_wire.views import BadSnapshot, Health, Views
 from . import routes, snapshot
 from .config import Config
 from .errors import Rejected
+from .fanout import Fanout
 from .http import (
     Receive,
     Request,
@@ -54,6 +55,7 @@ class Relay:
         self.metrics = Metrics()
         self.verifier = Verifier()
         self.hub = Hub(store.database_id, config.max_subscribers, time.monotonic)
+        self.fanout = Fanout()
         limits = Limits(agent_rate=config.agent_rate, peer_rate=config.peer_rate, bad_event_rate=config.bad_event_rate)
         self.pipeline = Pipeline(store, self.verifier, limits, self.health.apply)
         self.wall = time.time
@@ -96,7 +98,7 @@ class Relay:
         await self.store.close()
         self.verifier.close()
 
-    def tick(self) -> None:
+    async def tick(self) -> None:
         """Once a second: look after the streams, and tell the operator when the disk fills or has space again."""
         self.hub.tick()
         self._snapshots.tick(self.views.seq)
@@ -241,9 +243,9 @@ async def _send_stream(response: Streaming, headers: list[tuple[bytes, bytes]], 
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def every_second(*ticks: Callable[[], None]) -> None:
-    """Call each tick once a second until cancelled."""
+async def every_second(*ticks: Callable[[], Awaitable[None]]) -> None:
+    """Await each tick once a second until cancelled."""
     while True:
         await asyncio.sleep(1)
         for tick in ticks:
-            tick()
+            await tick()

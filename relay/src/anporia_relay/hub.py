@@ -1,7 +1,8 @@
 """Live subscriptions: which frames go to whom, and who has fallen too far behind. Sans-IO.
 
-Each event is matched once against all filters and encoded once; subscribers share the bytes. A
-subscriber holds a bounded queue; one that does not keep up is cut and told so, the others never wait.
+Each event is matched once against all filters and encoded once, as the chunk of HTTP/1.1 that goes out;
+subscribers share the bytes. A subscriber holds a bounded queue; one that does not keep up is cut and
+told so, the others never wait.
 """
 
 from __future__ import annotations
@@ -14,18 +15,23 @@ from anporia_wire import Event, Filter, FilterSet
 
 from .errors import Rejected
 
-__all__ = ["CUT_SLOW", "Hub", "Subscriber", "frame"]
+__all__ = ["CUT_SLOW", "Hub", "Subscriber", "chunk", "frame"]
 
 MAX_BEHIND_BYTES = 1024 * 1024  # settled limit 15
 MAX_BEHIND_S = 30.0  # the same
 PING_S = 15.0  # WIRE section 14
-MAX_WRITE_BYTES = 256 * 1024  # queued frames are shared by all subscribers, a joined write is a copy
+MAX_WRITE_BYTES = 64 * 1024  # as many as the socket's buffer takes before it asks to wait
 
 CONNECTED = b": connected\n\n"
 PING = b": ping\n\n"
 CUT_SLOW = b": cut, slow reader\n\n"
 CUT_FAULT = b": cut, a fault of the relay; resume from the last id\n\n"
 CUT_STOPPING = b": bye, the relay is stopping\n\n"
+
+
+def chunk(data: bytes) -> bytes:
+    """Encode bytes as one chunk of a chunked body (RFC 9112, section 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def frame(database_id: str, seq: int, serialised: bytes) -> bytes:
@@ -42,8 +48,14 @@ def frame(database_id: str, seq: int, serialised: bytes) -> bytes:
     return b"id: %b-%d\ndata: %b\n\n" % (database_id.encode(), seq, serialised)
 
 
+_PING = chunk(PING)
+
+
 class Subscriber:
-    """One stream: a queue of encoded frames. `wake` is called when there is something to write."""
+    """One stream: a queue of encoded frames. `wake` is called when there is something to write.
+
+    `cut`: the chunks with which it ends, once it has been ended.
+    """
 
     __slots__ = ("_before", "_commit", "_frames", "_last_write", "_oldest", "behind", "cut", "filter", "wake")
 
@@ -57,17 +69,17 @@ class Subscriber:
         self._last_write = now
         self._commit, self._before = 0, 0  # how far behind it was before what this commit brought
 
-    def take(self) -> bytes:
+    def take(self) -> list[bytes]:
         """Take what is queued, or a good part of it, as one write; `wrote` must follow once it is out."""
         if self.behind <= MAX_WRITE_BYTES:
-            data = b"".join(self._frames)
+            part = list(self._frames)
             self._frames.clear()
-            return data
+            return part
         part, size = [], 0
         while self._frames and size < MAX_WRITE_BYTES:
             part.append(self._frames.popleft())
             size += len(part[-1])
-        return b"".join(part)
+        return part
 
     def wrote(self, size: int, now: float) -> None:
         """Say that `size` bytes are with the network."""
@@ -83,8 +95,8 @@ class Subscriber:
         if len(self._frames) == 1:
             self.wake()
 
-    def _end(self, comment: bytes) -> None:
-        self.cut = comment
+    def _end(self, comment: bytes, before: bytes = b"") -> None:
+        self.cut = before + chunk(comment)
         self._frames.clear()
         self.wake()
 
@@ -132,7 +144,7 @@ class Hub:
             receivers = self._matching(item.event)
             if not receivers:
                 continue
-            data = frame(self._database_id, item.seq, item.serialised)
+            data = chunk(frame(self._database_id, item.seq, item.serialised))
             for subscriber in receivers:
                 if subscriber._commit != committed[0].seq:
                     subscriber._commit, subscriber._before = committed[0].seq, subscriber.behind
@@ -150,7 +162,7 @@ class Hub:
                 if now - subscriber._oldest > MAX_BEHIND_S:
                     self._cut(subscriber, CUT_SLOW)
             elif now - subscriber._last_write >= PING_S:
-                subscriber._push(PING, now)
+                subscriber._push(_PING, now)
 
     def cut_all(self) -> None:
         """End every stream, so that its reader resumes, when frames may have been missed: a gap is never silent."""
@@ -162,9 +174,9 @@ class Hub:
         self._stopping = True
         for subscriber in list(self._all):
             self.leave(subscriber)
-            unsent = subscriber.take()
+            unsent = b"".join(subscriber.take())
             # What is being written just now may be lost; only when nothing is can the rest follow without a gap.
-            subscriber._end((unsent if len(unsent) == subscriber.behind else b"") + CUT_STOPPING)
+            subscriber._end(CUT_STOPPING, unsent if len(unsent) == subscriber.behind else b"")
 
     def _matching(self, event: Event) -> list[Subscriber]:
         return [key for key in self._live.match(event) if isinstance(key, Subscriber)]

@@ -63,7 +63,7 @@ async def _serve(config: Config) -> None:
     door = Door(config.max_connections_per_peer, relay.is_trusted_proxy, relay.count_refused)
     server = Server(relay, door, connection_to(relay), on_ready=say_ready, before_stop=relay.end_streams)
     loop = asyncio.get_running_loop()
-    ticks = loop.create_task(every_second(relay.tick, lambda: door.tick(loop.time())))
+    ticks = loop.create_task(every_second(relay.tick, door.tick))
     try:
         await server.serve([listener])
     finally:

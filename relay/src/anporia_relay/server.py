@@ -32,6 +32,8 @@ WRITE_S = 30.0  # an answer of which nobody takes a byte for so long is dropped;
 # A read of 256 KiB holds 14,000 small requests; each queued one takes some 3 kB. No honest client is so far ahead.
 MAX_PIPELINED = 64
 
+TURN_S = 0.001  # how long others wait while connections are looked through
+
 LINGER_S = 5.0  # a cut reader may still drain what the kernel holds; then the connection is dropped
 
 
@@ -50,10 +52,15 @@ class Door:
         self.open: Counter[str] = Counter()
         self.connections: set[Connection] = set()
 
-    def tick(self, now: float) -> None:
-        """Once a second: close what has outstayed its deadline."""
+    async def tick(self) -> None:
+        """Once a second: close what has outstayed its deadline, a few at a time, for thousands may come due at once."""
+        loop = asyncio.get_running_loop()
+        turn = loop.time()
         for connection in list(self.connections):
-            connection.expire(now)
+            connection.expire(loop.time())
+            if loop.time() - turn > TURN_S:
+                await asyncio.sleep(0)
+                turn = loop.time()
 
 
 class Connection(HttpToolsProtocol):
@@ -63,7 +70,8 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.on_lost: Callable[[], None] | None = None
+        self.on_lost: Callable[[], None] | None = None  # of the stream that runs here, as is the next
+        self.on_writable: Callable[[], None] | None = None
         self.gone = False
         self._refused = False
         self._complaint: Rejected | None = None  # what is wrong with the request that is being read
@@ -178,13 +186,19 @@ class Connection(HttpToolsProtocol):
         elif self._reading == "body" and waited > BODY_S + self._body_bytes / BODY_BYTES_PER_S:
             self._refuse(Rejected("timeout", f"request body slower than {BODY_BYTES_PER_S} bytes/s"))
 
-    def cut(self, comment: bytes) -> None:
-        """End a stream that is under way: one last chunk, then the connection goes, read or not."""
+    def cut(self, chunks: bytes) -> None:
+        """End a stream that is under way: its last chunks, then the connection goes, read or not."""
         if self.transport.is_closing():
             return
         self._running.disconnected = True  # or what waits to be written would follow the last chunk
-        self.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(comment), comment))
+        self.transport.write(chunks + b"0\r\n\r\n")
         self._hang_up()
+
+    def resume_writing(self) -> None:
+        """Tell the stream, if any, that its socket has room again."""
+        super().resume_writing()
+        if self.on_writable:
+            self.on_writable()
 
     def shutdown(self) -> None:
         """End an idle connection, as uvicorn does, and not wait for one that reads nothing."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from anporia_store import StoreDamaged
 from anporia_wire import Filter, InvalidFilter
 
 from ..errors import Rejected
+from ..fanout import LiveStream, Socket
 from ..http import Request, Route, Streaming
-from ..hub import CONNECTED, Subscriber, frame
+from ..hub import CONNECTED, Subscriber, chunk, frame
 from .events import FILTER_PARAMS
 
 if TYPE_CHECKING:
@@ -96,49 +97,24 @@ def _resume_after(relay: Relay, last_event_id: str) -> int | None:
 
 
 async def _serve(
-    relay: Relay,
-    subscriber: Subscriber,
-    connection: _Connection,
-    after: int | None,
-    write: Callable[[bytes], Awaitable[None]],
+    relay: Relay, subscriber: Subscriber, socket: Socket, after: int, write: Callable[[bytes], Awaitable[None]]
 ) -> None:
+    """Replay from a place to the log's end, then stand by while the stream is live."""
     loop = asyncio.get_running_loop()
-    something = asyncio.Event()
-
-    def wake() -> None:
-        something.set()
-        if subscriber.cut:
-            connection.cut(subscriber.cut)
-
-    subscriber.wake, connection.on_lost = wake, something.set
+    stream = LiveStream(subscriber, socket, relay.fanout)
     await write(CONNECTED)
     store = relay.store
     # Nothing awaits between the last comparison and go_live, so no commit can fall in between.
-    while after is not None and after < store.last_seq and not connection.gone and not subscriber.cut:
+    while after < store.last_seq and not stream.ended.is_set():
         try:
             part = await store.replay(after, subscriber.filter, _REPLAY_ROWS)
         except StoreDamaged:
-            connection.cut(b": cut, the log is damaged here; ask the operator to run verify\n\n")
+            socket.cut(chunk(b": cut, the log is damaged here; ask the operator to run verify\n\n"))
             return
         if part.rows:
             await write(b"".join(frame(store.database_id, seq, raw) for seq, raw in part.rows))
             subscriber.wrote(0, loop.time())  # it takes what it is sent, so it is catching up, not stuck
         after = part.complete_to
     relay.hub.go_live(subscriber)
-    while not connection.gone and not subscriber.cut:
-        data = subscriber.take()
-        if data:
-            await write(data)
-            subscriber.wrote(len(data), loop.time())
-        else:
-            something.clear()
-            await something.wait()
-
-
-class _Connection(Protocol):
-    """What a stream needs of the socket below it (`server.Connection`)."""
-
-    on_lost: Callable[[], None] | None
-    gone: bool
-
-    def cut(self, comment: bytes) -> None: ...
+    stream.go_live()
+    await stream.ended.wait()
