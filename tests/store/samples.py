@@ -51,4 +51,4 @@ async def empty(store: SqliteStore) -> None:
     for table in ("events", "tags", "revocations", "flags", "distrusted"):
         await store._writer.execute(f"DELETE FROM {table}")
     await store._writer.commit()
-    store.last_seq = 0
+    store.last_seq = writing(store)._last = 0

@@ -41,6 +41,7 @@ from anporia_store import (
     reader,
 )
 from anporia_store import query as q
+from anporia_store.transaction import Draft
 from anporia_wire import Event, Filter
 from tests.store.samples import AGENTS, empty, event, newest_first, some, writing
 from tests.wire.samples import NOW, signed
@@ -78,10 +79,10 @@ class Gate:
         self.open, self.batches = asyncio.Event(), list[list[str]]()
         transact = writing(store)._transact
 
-        async def wait(events: list[Event]) -> tuple[dict[str, int], list[Committed]]:
-            self.batches.append([e.id for e in events])
+        async def wait(drafts: list[Draft]) -> tuple[dict[str, int], list[Committed]]:
+            self.batches.append([draft.event.id for draft in drafts])
             await asyncio.wait_for(self.open.wait(), 20)
-            return await transact(events)
+            return await transact(drafts)
 
         writing(store)._transact = wait  # type: ignore[method-assign]
 

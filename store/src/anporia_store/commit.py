@@ -35,8 +35,19 @@ MAX_MARKED = 500  # rows a transaction of marks: 5 ms, for which publishing wait
 
 @dataclass(slots=True)
 class _Submission:
-    events: Sequence[Event]
+    drafts: Sequence[Draft]
     done: asyncio.Future[list[Appended]]
+
+
+@dataclass(slots=True)
+class _Written:
+    """A batch on disk, of which nobody was told yet."""
+
+    batch: list[_Submission]
+    known: dict[str, int]
+    committed: list[Committed]
+    events: int
+    seconds: float
 
 
 class GroupCommit:
@@ -53,6 +64,7 @@ class GroupCommit:
         self._writing = asyncio.Lock()  # one transaction at a time on the one connection
         self._checkpoints = Checkpoints(connection, checkpointing, self._writing)
         self._closing = False
+        self._last = store.last_seq  # on disk; the store's own is what its listeners were told
         self._task = asyncio.create_task(self._write_forever(), name="store-writer")
 
     async def close(self) -> None:
@@ -65,7 +77,7 @@ class GroupCommit:
     @property
     def queued(self) -> int:
         """How many events wait for a transaction."""
-        return sum(len(submission.events) for submission in self._waiting)
+        return sum(len(submission.drafts) for submission in self._waiting)
 
     def on_the_way(self, event_id: str) -> Event | None:
         """Give an event that is queued or being committed."""
@@ -76,10 +88,14 @@ class GroupCommit:
         """Keep events, in order; see `Store.append`. Known ids are answered with their first place."""
         if self._closing:
             raise StoreError("the store is closed for writing")
-        submission = _Submission(tuple(events), asyncio.get_running_loop().create_future())
+        try:
+            drafts = [Draft.of(event, self._store.tag_keys(event)) for event in events]
+        except Exception as exc:  # nothing that `Event.parse` gives
+            raise StoreError(f"{type(exc).__name__}: {exc}") from exc
+        submission = _Submission(drafts, asyncio.get_running_loop().create_future())
         self._waiting.append(submission)
-        for event in submission.events:
-            self._in_flight[event.id] = (submission, event)
+        for draft in drafts:
+            self._in_flight[draft.event.id] = (submission, draft.event)
         self._wake.set()
         return await submission.done
 
@@ -91,7 +107,9 @@ class GroupCommit:
                     await self._wake.wait()
                     continue
                 async with self._writing:
-                    await self._write_batch(self._take())
+                    written = await self._write_batch(self._take())
+                if written:  # told of in the next turn, when the thread has the next batch already
+                    asyncio.get_running_loop().call_soon(self._acknowledge, written)
         finally:  # also when cancelled: nobody may wait for a writer that is gone
             self._closing = True
             self._refuse(self._waiting, StoreError("the store was closed before the event was kept"))
@@ -101,18 +119,18 @@ class GroupCommit:
         """Take submissions up to `MAX_BATCH` events; one larger than that goes alone, never split."""
         taken, size = 0, 0
         for submission in self._waiting:
-            size += len(submission.events)
+            size += len(submission.drafts)
             if taken and size > MAX_BATCH:
                 break
             taken += 1
         batch, self._waiting = self._waiting[:taken], self._waiting[taken:]
         return batch
 
-    async def _write_batch(self, batch: list[_Submission]) -> None:
-        unique: dict[str, Event] = {}
+    async def _write_batch(self, batch: list[_Submission]) -> _Written | None:
+        unique: dict[str, Draft] = {}
         for submission in batch:
-            for event in submission.events:
-                unique.setdefault(event.id, event)  # of two signatures over one id the first is kept
+            for draft in submission.drafts:
+                unique.setdefault(draft.event.id, draft)  # of two signatures over one id the first is kept
         started = time.perf_counter()
         try:
             known, committed = await self._transact(list(unique.values()))
@@ -126,23 +144,30 @@ class GroupCommit:
                 self._refuse(batch, StoreError(f"{type(exc).__name__}: {exc}"))
             if not isinstance(exc, Exception):
                 raise
-            return
-        self._settle(batch)
+            return None
+        if committed:
+            self._last = committed[-1].seq
+            self._checkpoints.notice(len(committed), sum(len(item.serialised) for item in committed))
+        return _Written(batch, known, committed, len(unique), time.perf_counter() - started)
+
+    def _acknowledge(self, written: _Written) -> None:
+        """Tell the listeners of what was committed, then those who wait for it."""
+        self._settle(written.batch)
+        known, committed = written.known, written.committed
         if committed:  # known events alone prove nothing about the disk
             self._store.writable = True
             self._store.last_seq = committed[-1].seq
             self._tell(self._store.on_commit, committed)
-            self._checkpoints.notice(len(committed), sum(len(item.serialised) for item in committed))
-        self._tell(self._store.on_transaction, len(unique), time.perf_counter() - started)
+        self._tell(self._store.on_transaction, written.events, written.seconds)
         fresh = {item.event.id: item.seq for item in committed}
-        for submission in batch:
+        for submission in written.batch:
             if submission.done.done():  # its caller went away; the events are kept all the same
                 continue
             answers = []
-            for event in submission.events:
-                seq = fresh.pop(event.id, None)
-                answers.append(Appended(seq, True) if seq else Appended(known[event.id], False))
-                known.setdefault(event.id, answers[-1].seq)
+            for draft in submission.drafts:
+                seq = fresh.pop(draft.event.id, None)
+                answers.append(Appended(seq, True) if seq else Appended(known[draft.event.id], False))
+                known.setdefault(draft.event.id, answers[-1].seq)
             submission.done.set_result(answers)
 
     def _refuse(self, batch: list[_Submission], failure: StoreError) -> None:
@@ -154,9 +179,10 @@ class GroupCommit:
     def _settle(self, batch: list[_Submission]) -> None:
         """Take a batch's events out of the flight, except those that wait once more in a later one."""
         for submission in batch:
-            for event in submission.events:
-                if event.id in self._in_flight and self._in_flight[event.id][0] is submission:
-                    del self._in_flight[event.id]
+            for draft in submission.drafts:
+                id_ = draft.event.id
+                if id_ in self._in_flight and self._in_flight[id_][0] is submission:
+                    del self._in_flight[id_]
 
     def _tell(self, listener: Callable[..., None], *what: object) -> None:
         """Call a listener; its error is reported, but must keep neither acknowledgements nor the writer back."""
@@ -166,10 +192,9 @@ class GroupCommit:
             context = {"message": f"a listener of the store failed: {listener!r}", "exception": exc}
             asyncio.get_running_loop().call_exception_handler(context)
 
-    async def _transact(self, events: list[Event]) -> tuple[dict[str, int], list[Committed]]:
+    async def _transact(self, drafts: list[Draft]) -> tuple[dict[str, int], list[Committed]]:
         """Write one batch; gives the seq of ids that were there already, and what is new."""
-        drafts = [Draft.of(event, self._store.tag_keys(event)) for event in events]
-        return await within(self._connection, Transaction(drafts, self._store.last_seq, self._store.is_whole))
+        return await within(self._connection, Transaction(drafts, self._last, self._store.is_whole))
 
     async def distrust(self, targets: Set[str]) -> int:
         """Hide exactly these events on account of trust; see `Store.distrust`."""

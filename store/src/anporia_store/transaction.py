@@ -15,6 +15,8 @@ from .store import Committed
 
 __all__ = ["MARKS", "REMARK", "Draft", "Transaction", "targets_of"]
 
+_ROWS_AT_ONCE = (128, 32, 8, 1)  # few sizes, so that the driver keeps all statements prepared
+
 FLAGS_TO_HIDE = 3  # distinct agents (WIRE section 9)
 
 
@@ -70,9 +72,8 @@ class Transaction:
         write = connection.executemany
         if damaged:
             write("DELETE FROM events WHERE seq = ?", [(known[id_],) for id_ in damaged])
-        write("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        if tags:
-            write("INSERT OR IGNORE INTO tags VALUES (?, ?, ?, ?, ?)", tags)
+        _insert(connection, "INSERT OR FAIL INTO events VALUES ", rows)
+        _insert(connection, "INSERT OR IGNORE INTO tags VALUES ", tags)
         if revocations:
             write("INSERT OR IGNORE INTO revocations VALUES (?, ?, ?)", revocations)
         if flags:
@@ -101,6 +102,21 @@ class Transaction:
                 if not self._is_whole(seq, raw):
                     damaged.add(ids[id_])
         return known, damaged, awaited
+
+
+def _insert(connection: sqlite3.Connection, into: str, rows: Sequence[Sequence[object]]) -> None:
+    """Insert rows by as few statements as will do.
+
+    The driver gives up Python's lock for each step of a statement and has to win it back from the event loop after it:
+    a statement a row would mean that hundreds of times in a transaction. Nothing here can break a constraint halfway;
+    OR FAIL and OR IGNORE say so, else SQLite would keep a journal for undoing a part of the statement.
+    """
+    at = 0
+    while at < len(rows):
+        some = next(size for size in _ROWS_AT_ONCE if size <= len(rows) - at)
+        one = f"({', '.join('?' * len(rows[0]))})"
+        connection.execute(into + ", ".join([one] * some), [value for row in rows[at : at + some] for value in row])
+        at += some
 
 
 def targets_of(targets: Iterable[str]) -> list[dict[str, object]]:
