@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["Figure", "machine", "print_table", "spread", "write_json"]
+__all__ = ["Figure", "machine", "print_table", "rows", "spread", "write_json"]
 
 MOST_FAILURES = 0.01  # above this share of failed requests a run says nothing, and no ratio of it is printed
 
@@ -32,11 +32,13 @@ class Figure:
     failures: int = 0
     note: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+    failed_runs: int = 0
+    """Runs of which more than that share failed: one is enough to spoil a median."""
 
     @property
     def valid(self) -> bool:
         """Say whether so few requests failed that the figure means something."""
-        return self.failures <= self.requests * MOST_FAILURES
+        return self.failures <= self.requests * MOST_FAILURES and not self.failed_runs
 
     @property
     def median(self) -> float:
@@ -61,7 +63,9 @@ def number(value: float) -> str:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Write a median with its lowest and highest."""
+    """Write a median with its lowest and highest; a single value alone."""
+    if len(values) == 1:
+        return number(values[0])
     middle, low, high = statistics.median(values), min(values), max(values)
     return f"{number(middle)} ({number(low)}-{number(high)})"
 
@@ -74,12 +78,15 @@ def print_table(title: str, figures: Sequence[Figure]) -> None:
     for figure in figures:
         shown = spread(figure.runs) if figure.valid else "not shown"
         mark = {True: "met", False: "not met", None: ""}[figure.met]
-        if not figure.valid:
-            mark = f"{figure.failures} of {figure.requests} requests failed"
+        if figure.failures or not figure.valid:
+            mark = f"{mark} {figure.failures:,} of {figure.requests:,} requests failed".strip()
         table.add_row(figure.name, shown, figure.unit, figure.goal_text(), mark)
         if figure.note:
             table.add_row(f"  {figure.note}")
     Console(width=None if sys.stdout.isatty() else 110).print(table)
+    if most := max((figure.requests for figure in figures), default=0):
+        failed = sum(bool(figure.failures) for figure in figures)
+        print(f"up to {most:,} requests a figure; " + (f"some failed in {failed} of them" if failed else "none failed"))
 
 
 def machine() -> dict[str, Any]:
@@ -89,11 +96,10 @@ def machine() -> dict[str, Any]:
     return {"cpu": model, "python": platform.python_version(), "system": platform.system()}
 
 
-def write_json(path: Path, figures: Sequence[Figure]) -> None:
-    """Write figures for scripts and charts; an invalid one keeps its runs under `invalid_runs` only."""
-    rows = []
-    for figure in figures:
-        row: dict[str, Any] = {
+def rows(figures: Sequence[Figure]) -> list[dict[str, Any]]:
+    """Give figures as plain values; an invalid one keeps its runs under `invalid_runs` only."""
+    return [
+        {
             "name": figure.name,
             "unit": figure.unit,
             "goal": figure.goal,
@@ -104,5 +110,10 @@ def write_json(path: Path, figures: Sequence[Figure]) -> None:
             **({"median": figure.median} if figure.valid else {}),
             **figure.details,
         }
-        rows.append(row)
-    path.write_text(json.dumps({"machine": machine(), "figures": rows}, indent=1) + "\n")
+        for figure in figures
+    ]
+
+
+def write_json(path: Path, figures: Sequence[Figure]) -> None:
+    """Write figures for scripts and charts."""
+    path.write_text(json.dumps({"machine": machine(), "figures": rows(figures)}, indent=1) + "\n")

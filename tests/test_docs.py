@@ -24,6 +24,7 @@ DOCUMENTS = [
     "README.md",
     "client/README.md",
     "mcp_server/README.md",
+    "loadtest/README.md",
     "docs/client.md",
     "docs/mcp.md",
     "docs/relay.md",

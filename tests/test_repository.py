@@ -23,6 +23,7 @@ ARROWS: dict[str, set[str]] = {
     "client": {"wire"},
     "relay": {"store", "wire", "cython_ext"},
     "mcp_server": {"client"},
+    "loadtest": {"wire"},
 }
 # the one module that tries the compiled kernels and does without
 SOFT = {"wire/src/anporia_wire/kernels.py": {"cython_ext"}}
