@@ -68,8 +68,8 @@ class Reader:
 
     def tag_keys(self, event: Event) -> set[int]:
         """Give the integer keys under which this database finds the event by its tags."""
-        pairs = {(tag[0], tag[1]) for tag in event.tags if len(tag) > 1 and tag[0] in q.INDEXED_TAGS}
-        return {q.tag_key(self._secret, name, value) for name, value in pairs}
+        secret, names = self._secret, q.INDEXED_TAGS
+        return {q.tag_key(secret, tag[0], tag[1]) for tag in event.tags if len(tag) > 1 and tag[0] in names}
 
     @contextlib.asynccontextmanager
     async def _reader(self) -> AsyncIterator[aiosqlite.Connection]:

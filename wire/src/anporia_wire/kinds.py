@@ -365,4 +365,7 @@ OVERWRITE = frozenset(kind.number for kind in REGISTRY.values() if kind.overwrit
 
 def in_lobby(event: Event) -> bool:
     """Say whether an event is tagged for the lobby."""
-    return LOBBY in event.tag_values("t")
+    for tag in event.tags:
+        if len(tag) > 1 and tag[1] == LOBBY and tag[0] == "t":
+            return True
+    return False
