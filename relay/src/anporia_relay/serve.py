@@ -24,12 +24,20 @@ __all__ = ["run"]
 
 log = logging.getLogger("anporia.relay")
 
+# How long a thread keeps Python's lock while another waits for it. With Python's own 5 ms the writer, which needs it
+# for a moment after each statement, spends more time waiting for the event loop than writing.
+SWITCH_S = 0.0002
+
+# An event makes some 20 objects that stay. With Python's own 700 the collector runs every 35 events: 6 % of all time.
+YOUNG_OBJECTS = 20_000
+
 
 def run(config: Config) -> None:
     """Serve until SIGTERM or SIGINT. Raises `ConfigError` or `StoreError` before anything listens."""
     # A connection is a descriptor: the usual soft limit of 1,024 would end at a tenth of max_subscribers.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    sys.setswitchinterval(SWITCH_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(config))
 
@@ -45,6 +53,7 @@ async def _serve(config: Config) -> None:
     # The views are millions of objects that stay: without this, each full collection walks them all, 100 ms at a time.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 20, 20)
 
     def say_ready() -> None:
         host, port = listener.getsockname()[:2]
