@@ -6,11 +6,9 @@ Each reading connection has a thread of its own; a row is re-hashed before it is
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import math
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import aiosqlite
@@ -23,6 +21,7 @@ from . import search
 from .cursor import Cursor, RankCursor
 from .errors import DRIVER_ERRORS, StoreDamaged, StoreError, translate
 from .store import Counted, Page, Replay, Stored
+from .thread import within
 
 __all__ = ["Reader", "must_ascend"]
 
@@ -71,27 +70,26 @@ class Reader:
         secret, names = self._secret, q.INDEXED_TAGS
         return {q.tag_key(secret, tag[0], tag[1]) for tag in event.tags if len(tag) > 1 and tag[0] in names}
 
-    @contextlib.asynccontextmanager
-    async def _reader(self) -> AsyncIterator[aiosqlite.Connection]:
+    async def _fetch(self, sql: str, args: Mapping[str, object] | Sequence[object]) -> list[sqlite3.Row]:
         if self._closing:
             raise StoreError("the store is closed")
         reader = await self._readers.get()
-        deadline = math.inf
-        try:
-            # The handler runs every 20,000 steps of SQLite's machine, about once a millisecond.
-            await reader.set_progress_handler(lambda: time.monotonic() > deadline, 20_000)
+        left = False
+
+        def fetch(connection: sqlite3.Connection) -> list[sqlite3.Row]:
             deadline = time.monotonic() + QUERY_SECONDS
-            yield reader
+            # The handler runs every 20,000 steps of SQLite's machine, about once a millisecond.
+            connection.set_progress_handler(lambda: left or time.monotonic() > deadline, 20_000)
+            return connection.execute(sql, args).fetchall()
+
+        try:
+            return await within(reader, fetch)
         except DRIVER_ERRORS as exc:
             raise translate(exc) from exc
         finally:
             # When the caller was cancelled its query goes on in the reader's thread: end it, for whoever is next.
-            deadline = 0.0
+            left = True
             self._readers.put_nowait(reader)
-
-    async def _fetch(self, sql: str, args: Mapping[str, object] | Sequence[object]) -> list[sqlite3.Row]:
-        async with self._reader() as reader:
-            return list(await reader.execute_fetchall(sql, args))
 
     async def get(self, event_id: str) -> Stored | None:
         """Read one event; see `Store.get`."""
