@@ -15,7 +15,7 @@ from .store import Committed
 
 __all__ = ["MARKS", "REMARK", "Draft", "Transaction", "targets_of"]
 
-_ROWS_AT_ONCE = (128, 32, 8, 1)  # few sizes, so that the driver keeps all statements prepared
+_ROWS_AT_ONCE = (512, 64, 8, 1)  # few sizes, so that the driver keeps all statements prepared
 
 FLAGS_TO_HIDE = 3  # distinct agents (WIRE section 9)
 
@@ -47,7 +47,9 @@ class Transaction:
     def __call__(self, connection: sqlite3.Connection) -> tuple[dict[str, int], list[Committed]]:
         """Write; gives the seq of ids that were there already, and what is new."""
         known, damaged, touched = self._already_stored(connection)
-        committed, rows, tags = [], [], []
+        committed: list[Committed] = []
+        rows: list[object] = []  # flat, as they are bound
+        tags: list[object] = []
         revocations: list[tuple[str, str, int]] = []
         flags: list[tuple[str, str, int]] = []
         last = self._last
@@ -60,8 +62,9 @@ class Transaction:
             else:
                 seq = last = last + 1
                 committed.append(Committed(seq, event, row[-1]))
-            rows.append((seq, *row))
-            tags += [(*key, seq, event.kind) for key in keys]
+            rows += (seq, *row)
+            for key in keys:
+                tags += (*key, seq, event.kind)
             if event.kind in (kinds.FLAG, kinds.REVOKE):
                 # Upper-case ids are accepted and mean nothing, as in published relays (WIRE section 9).
                 says = [(value, event.agent_id, seq) for value in set(event.tag_values("e")) if is_id(value)]
@@ -72,8 +75,8 @@ class Transaction:
         write = connection.executemany
         if damaged:
             write("DELETE FROM events WHERE seq = ?", [(known[id_],) for id_ in damaged])
-        _insert(connection, "INSERT OR FAIL INTO events VALUES ", rows)
-        _insert(connection, "INSERT OR IGNORE INTO tags VALUES ", tags)
+        _insert(connection, "INSERT OR FAIL INTO events VALUES ", rows, 7)
+        _insert(connection, "INSERT OR IGNORE INTO tags VALUES ", tags, 5)
         if revocations:
             write("INSERT OR IGNORE INTO revocations VALUES (?, ?, ?)", revocations)
         if flags:
@@ -104,19 +107,20 @@ class Transaction:
         return known, damaged, awaited
 
 
-def _insert(connection: sqlite3.Connection, into: str, rows: Sequence[Sequence[object]]) -> None:
-    """Insert rows by as few statements as will do.
+def _insert(connection: sqlite3.Connection, into: str, values: Sequence[object], columns: int) -> None:
+    """Insert rows, given as one flat list of values, by as few statements as will do.
 
     The driver gives up Python's lock for each step of a statement and has to win it back from the event loop after it:
     a statement a row would mean that hundreds of times in a transaction. Nothing here can break a constraint halfway;
     OR FAIL and OR IGNORE say so, else SQLite would keep a journal for undoing a part of the statement.
     """
-    at = 0
-    while at < len(rows):
-        some = next(size for size in _ROWS_AT_ONCE if size <= len(rows) - at)
-        one = f"({', '.join('?' * len(rows[0]))})"
-        connection.execute(into + ", ".join([one] * some), [value for row in rows[at : at + some] for value in row])
-        at += some
+    one = f"({', '.join('?' * columns)})"
+    at, left = 0, len(values) // columns
+    while left:
+        some = next(size for size in _ROWS_AT_ONCE if size <= left)
+        connection.execute(into + ", ".join([one] * some), values[at : at + some * columns])
+        at += some * columns
+        left -= some
 
 
 def targets_of(targets: Iterable[str]) -> list[dict[str, object]]:

@@ -58,14 +58,17 @@ def routes(relay: Relay) -> list[Route]:
         verdicts = await relay.pipeline.accept(candidates, relay.peer(request))
         now = int(relay.wall())
         answers = []
+        taken = {False: 0, True: 0}  # by whether they were duplicates
         for candidate, verdict in zip(candidates, verdicts, strict=True):
             if isinstance(verdict, Accepted):
-                (relay.metrics.duplicates if verdict.duplicate else relay.metrics.accepted).inc()
+                taken[verdict.duplicate] += 1
                 answers.append(_ACCEPTED % (verdict.id.encode(), b"true" if verdict.duplicate else b"false"))
             else:
                 relay.metrics.refused.labels(verdict.code).inc()
                 id_ = candidate.id if isinstance(candidate, Event) else None
                 answers.append(orjson.dumps(_refused(verdict, id_, now)) + b"\n")
+        relay.metrics.accepted.inc(taken[False])
+        relay.metrics.duplicates.inc(taken[True])
         return Response(200, b"".join(answers), content_type=b"application/x-ndjson")
 
     async def dry_run(request: Request) -> Response:
