@@ -15,7 +15,7 @@ from .store import Committed
 
 __all__ = ["MARKS", "REMARK", "Draft", "Transaction", "targets_of"]
 
-_ROWS_AT_ONCE = (512, 64, 8, 1)  # few sizes, so that the driver keeps all statements prepared
+_ROWS_AT_ONCE = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)  # few sizes: the driver keeps all these statements prepared
 
 FLAGS_TO_HIDE = 3  # distinct agents (WIRE section 9)
 
