@@ -1,9 +1,8 @@
 """From a filter to SQL. Table-tested, held equal to `Filter.matches`, and its plans are tested too.
 
 A query is driven by one index: one arm per value of the most selective field, each arm already in
-newest-first order and cut to the limit, merged by one outer sort of at most arms x limit rows. The
-other fields are checked on the way. Full ids and tag values are compared in the row's bytes, since
-an integer key only finds candidates.
+newest-first order, merged without a sort up to the limit. The other fields are checked on the way.
+Full ids and tag values are compared in the row's bytes, since an integer key only finds candidates.
 """
 
 from __future__ import annotations
@@ -141,14 +140,14 @@ def list_statement(query: Query, path: str, secret: bytes) -> Statement | None:
     if not selects:
         return None
     wanted = query.limit + 1  # the extra row tells whether there is a next page
+    # ORDER BY on the whole: SQLite then takes from each arm, which is in that order, only what it merges. Sorted and
+    # cut arm by arm, 50 authors took 6.5 ms instead of 0.25.
     merged = _union(path).join(
-        f"SELECT * FROM (SELECT k.seq AS seq, k.created_at AS created_at, k.idkey AS idkey {select}"
-        f" ORDER BY k.created_at DESC, k.idkey DESC LIMIT {wanted})"
-        for select in selects
+        f"SELECT k.seq AS seq, k.created_at AS created_at, k.idkey AS idkey {select}" for select in selects
     )
     sql = (
         f"SELECT m.seq, {SMALL.format('r')}, m.created_at, m.idkey FROM"
-        f" (SELECT seq, created_at, idkey FROM ({merged}) ORDER BY created_at DESC, idkey DESC LIMIT {wanted}) m"
+        f" (SELECT seq, created_at, idkey FROM ({merged} ORDER BY 2 DESC, 3 DESC LIMIT {wanted})) m"
         f" CROSS JOIN events r ON r.seq = m.seq ORDER BY m.created_at DESC, m.idkey DESC"
     )
     return Statement(sql, args)
