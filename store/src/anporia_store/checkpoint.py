@@ -33,12 +33,22 @@ class Checkpoints:
         self._own = own
         self._writing = writing
         self._grown = 0  # bytes since the last checkpoint, as good as they can be told from outside
+        self._failed = False  # which is said once
         self._task: asyncio.Task[None] | None = None
 
     def notice(self, rows: int, size: int) -> None:
         """Hear of a transaction of so many rows with so many bytes, and begin when it is time."""
         self._grown += rows * ROW_BYTES + size
-        if self._grown >= LOG_BYTES and self._task is None:
+        if self._grown >= LOG_BYTES:
+            self._begin()
+
+    def write_failed(self) -> None:
+        """Checkpoint now: on a full disk that makes room in the log as it is. What fails has been said."""
+        self._failed = True
+        self._begin()
+
+    def _begin(self) -> None:
+        if self._task is None:
             self._grown = 0
             self._task = asyncio.create_task(self._run(), name="store-checkpoint")
 
@@ -55,8 +65,11 @@ class Checkpoints:
                     break
             async with self._writing:  # with nothing left the next transaction begins the log anew, in the same file
                 await _pass(self._writer)
+            self._failed = False
         except DRIVER_ERRORS as exc:  # a full disk, say: nothing is lost, it all stays in the log until the next time
-            log.warning("the write-ahead log could not be moved into the database", extra={"problem": str(exc)})
+            if not self._failed:
+                log.warning("the write-ahead log could not be moved into the database", extra={"problem": str(exc)})
+            self._failed = True
         finally:
             self._task = None
 
