@@ -1,6 +1,6 @@
 """All benches that have goals, one after the other: `./dev bench`, an hour on a quiet machine.
 
-Prints a table for each, says how many goals are met, and writes all figures to build/bench.json. `--only a,b` takes
+Prints a table for each, says how many goals are met, and writes all figures to build/bench.json and .md. `--only a,b` takes
 some of them; `--charts DIR` draws PNGs too, also of an earlier file: `--only none --json FILE --charts DIR`.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from bench._alone import progress
-from bench._figures import Figure, print_table, write_json
+from bench._figures import Figure, markdown, print_table, write_json
 
 __all__ = ["main"]
 
@@ -33,10 +33,13 @@ GOALS = {
 FURTHER = {"flame": "Where the CPU goes"}  # no goals: only when asked for
 
 
-def measure(names: list[str], runs: int, quick: bool) -> list[Figure]:
-    """Run the benches in turn, and print each one's table when it is there."""
+def measure(names: list[str], runs: int, quick: bool, json_file: Path) -> list[Figure]:
+    """Run the benches in turn; prints each one's table and writes all figures when it is there, and a page of tables."""
     titles = {**GOALS, **FURTHER}
     found: list[Figure] = []
+    page = json_file.with_suffix(".md")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text("")
     for name in progress(names, "benches"):
         started = time.monotonic()
         figures: list[Figure] = importlib.import_module(f"bench.{name}").figures(runs, quick)
@@ -45,6 +48,9 @@ def measure(names: list[str], runs: int, quick: bool) -> list[Figure]:
         print_table(titles[name], figures)
         print(f"{(time.monotonic() - started) / 60:.1f} minutes\n", flush=True)
         found += figures
+        write_json(json_file, found)
+        with page.open("a") as file:
+            file.write(markdown(titles[name], figures))
     return found
 
 
@@ -72,11 +78,9 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown := set(names) - {*GOALS, *FURTHER}:
         parser.error(f"no bench with goals: {', '.join(sorted(unknown))}")
     if names:
-        figures = measure(names, args.runs or (1 if args.quick else 5), args.quick)
+        figures = measure(names, args.runs or (1 if args.quick else 5), args.quick, args.json)
         print(said(figures))
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        write_json(args.json, figures)
-        print(f"all figures: {args.json}")
+        print(f"all figures: {args.json}, and as tables {args.json.with_suffix('.md')}")
     if args.charts:
         from bench._charts import draw
 

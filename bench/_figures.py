@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["Figure", "machine", "print_table", "rows", "spread", "write_json"]
+__all__ = ["Figure", "machine", "markdown", "print_table", "rows", "spread", "write_json"]
 
 MOST_FAILURES = 0.01  # above this share of failed requests a run says nothing, and no ratio of it is printed
 
@@ -87,6 +87,18 @@ def print_table(title: str, figures: Sequence[Figure]) -> None:
     if most := max((figure.requests for figure in figures), default=0):
         failed = sum(bool(figure.failures) for figure in figures)
         print(f"up to {most:,} requests a figure; " + (f"some failed in {failed} of them" if failed else "none failed"))
+
+
+def markdown(title: str, figures: Sequence[Figure]) -> str:
+    """Write figures as a section for a page."""
+    lines = [f"## {title}", "", "| | median (lowest-highest) | unit | goal | |", "|---|---|---|---|---|"]
+    for figure in figures:
+        shown = spread(figure.runs) if figure.valid else "not shown"
+        mark = {True: "met", False: "**not met**", None: ""}[figure.met]
+        failed = f" {figure.failures:,} of {figure.requests:,} failed" if figure.failures else ""
+        note = f" ({figure.note})" if figure.note else ""
+        lines.append(f"| {figure.name}{note} | {shown} | {figure.unit} | {figure.goal_text()} | {mark}{failed} |")
+    return "\n".join(lines) + "\n\n"
 
 
 def machine() -> dict[str, Any]:
