@@ -1,6 +1,6 @@
 """All benches that have goals, one after the other: `./dev bench`, an hour on a quiet machine.
 
-Prints a table for each, says how many goals are met, and writes all figures to build/bench.json and .md. `--only a,b` takes
+Prints a table for each, says how many goals are met, and writes all to build/bench.json and .md. `--only a,b` takes
 some of them; `--charts DIR` draws PNGs too, also of an earlier file: `--only none --json FILE --charts DIR`.
 """
 
@@ -34,7 +34,7 @@ FURTHER = {"flame": "Where the CPU goes"}  # no goals: only when asked for
 
 
 def measure(names: list[str], runs: int, quick: bool, json_file: Path) -> list[Figure]:
-    """Run the benches in turn; prints each one's table and writes all figures when it is there, and a page of tables."""
+    """Run the benches in turn; prints the table of each and writes all figures so far, also as a page of tables."""
     titles = {**GOALS, **FURTHER}
     found: list[Figure] = []
     page = json_file.with_suffix(".md")

@@ -24,7 +24,7 @@ import uvloop
 from anporia_relay.app import Relay
 from anporia_relay.config import Config
 from anporia_relay.express import connection_to
-from anporia_relay.server import Door, Server
+from anporia_relay.server import Connection, Door, Server
 from anporia_wire import Event, Keypair
 
 __all__ = ["NOW", "Answer", "Served", "Wire", "head", "keys", "post", "sign", "until"]
@@ -158,14 +158,17 @@ class Wire:
 
 
 class Served:
-    """`with Served(tmp_path) as relay:`; settings as for `Config`. Limits are off unless given."""
+    """`with Served(tmp_path) as relay:`; settings as for `Config`. Limits are off unless given.
 
-    def __init__(self, folder: Path, *, tick_s: float = 0.02, **settings: Any) -> None:
+    `express=False`: the parser reads every request.
+    """
+
+    def __init__(self, folder: Path, *, tick_s: float = 0.02, express: bool = True, **settings: Any) -> None:
         free = {"agent_rate": 0, "peer_rate": 0, "bad_event_rate": 0}
         self.config = Config(db=folder / "relay.db", **{**free, **settings})
         self.now = float(NOW)
         self.steady = 1_000.0
-        self._tick_s = tick_s
+        self._tick_s, self._express = tick_s, express
         self._ready = threading.Event()
         self._wires: list[Wire] = []
         self._failure: BaseException | None = None
@@ -260,9 +263,8 @@ class Served:
         relay.wall = relay.pipeline._wall = lambda: self.now
         relay.pipeline._steady = lambda: self.steady
         self.door = Door(self.config.max_connections_per_peer, relay.is_trusted_proxy, relay.count_refused)
-        self.server = server = Server(
-            relay, self.door, connection_to(relay), on_ready=self._ready.set, before_stop=relay.end_streams
-        )
+        kind = connection_to(relay) if self._express else Connection
+        self.server = server = Server(relay, self.door, kind, on_ready=self._ready.set, before_stop=relay.end_streams)
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
         ticks = self.loop.create_task(_often(self._tick_s, relay.tick, self.door.tick))

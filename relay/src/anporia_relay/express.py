@@ -8,6 +8,7 @@ Anything out of the ordinary is the parser's, as if this module did not exist.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from anporia_wire import AnporiaError
 
 from .http import Response, authorised, headers_of, refusal
 from .limits import Peer
-from .pipeline import Accepted, Verdict
+from .pipeline import Accepted, Verdict, internal
 from .routes.publish import answer_to, is_json, parse_event
 from .server import IDLE_S, Connection
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .app import Relay
 
 __all__ = ["Express", "ExpressConnection", "connection_to"]
+
+log = logging.getLogger("anporia.relay")
 
 MAX_HEAD = 2_048  # bytes of a header that is kept; usual ones have 150 to 600
 MAX_HEADS = 8_192  # so at most 16 MiB, with usual ones 3; clients, proxies in between and lengths make the variety
@@ -79,13 +82,16 @@ class Express:
         self._heads[raw] = Head(int(length), said.get(b"x-forwarded-for"), b"origin" in said)
 
     def publish(self, connection: ExpressConnection, head: Head, body: bytes) -> None:
-        """Judge the event; `connection.answer` follows."""
+        """Judge the event; `connection.answer` follows, at once for what is no event."""
         try:
-            event = parse_event(body)
+            event, peer = parse_event(body), self.peer(connection, head)
         except AnporiaError as exc:
             connection.answer(exc)
-            return
-        self._relay.pipeline.offer(event, self.peer(connection, head), connection.answer)
+        except Exception:
+            log.exception("unexpected error", extra={"method": "POST", "path": "/events"})
+            connection.answer(internal())
+        else:
+            self._relay.pipeline.offer(event, peer, connection.answer)
 
     def peer(self, connection: ExpressConnection, head: Head) -> Peer:
         """Give who sent a request."""
@@ -125,6 +131,7 @@ class ExpressConnection(Connection):
         super().__init__(*args, **kwargs)
         self._head: Head | None = None  # of the request that is under way here
         self._held = b""  # read, but not yet for anybody: a request that is not whole, or what follows one under way
+        self._between = True  # the parser stands between two requests
         self._unread: bytes | None = None  # the header that the parser is about to read
         self._upgraded = False
         self._last = False
@@ -135,41 +142,64 @@ class ExpressConnection(Connection):
         """Whether the next byte begins a request, and no other is under way."""
         cycle: RequestResponseCycle | None = self.cycle
         return (
-            (self._reading == "nothing" or (self._reading == "header" and not self._header_bytes))
+            self._between
+            and (self._reading == "nothing" or (self._reading == "header" and not self._header_bytes))
             and (cycle is None or cycle.response_complete)
             and not (self._refused or self._upgraded)
         )
 
+    @property
+    def _waits(self) -> bool:
+        """Whether what is held is for later: a request is under way, or answers that nobody takes."""
+        return self._head is not None or bool(self._held and self.flow.read_paused)
+
     def data_received(self, data: bytes) -> None:
         """Take a whole request with a known header the short way, leave all others to the parser."""
-        if self._head is not None:
-            self._held += data
-            self.flow.pause_reading()
-            return
-        if self._held:
-            data, self._held = self._held + data, b""
-            self._reading = "nothing"
-        if not self._at_boundary:
-            super().data_received(data)
-            return
+        if self._head is None and not self._held:
+            if self._at_boundary:
+                self._take(data)
+            else:
+                super().data_received(data)
+        elif self._waits:
+            self._wait(self._held + data)
+        else:
+            self._take(self._held + data)
+
+    def _take(self, data: bytes) -> None:
+        """Take what begins a request, and perhaps more."""
+        self._held = b""
         begin = data.find(_END, 0, MAX_HEAD) + len(_END)
         raw = data[:begin]
         head = self.express.find(raw) if begin >= len(_END) else None
         if head is None:
             self._unread = raw if raw.startswith(b"POST ") else None
-            super().data_received(data)
+            self._parse(data)
             self._unread = None
-        elif len(data) < begin + head.length:
+            return
+        end = begin + head.length
+        if self.flow.write_paused:
+            self._wait(data)
+        elif len(data) < end:
             self._hold(data)
         else:
             self._head = head
             self._reading = "nothing"
             self._unset_keepalive_if_required()
-            end = begin + head.length
             if len(data) > end:
-                self._held = data[end:]
-                self.flow.pause_reading()
+                self._wait(data[end:])
             self.express.publish(self, head, data[begin:end])
+
+    def _wait(self, data: bytes) -> None:
+        """Keep what is for later, at most two reads of it."""
+        self._held = data
+        self._reading = "nothing"  # and nothing is due from the client
+        self.flow.pause_reading()
+
+    def _go_on(self) -> None:
+        """Take up what was kept for later."""
+        if self._waits and self._head is None and not (self.gone or self.transport.is_closing()):
+            self.flow.resume_reading()
+            self._take(self._held)
 
     def _hold(self, data: bytes) -> None:
         """Keep the beginning of a request; until it is whole the deadlines of a body hold."""
@@ -178,14 +208,26 @@ class ExpressConnection(Connection):
             self._since = self.loop.time()
         self._reading, self._held, self._body_bytes = "body", data, len(data)
 
-    def _let_go(self) -> None:
-        """Leave a request that is not whole to the parser."""
-        if self._held and self._head is None:
-            data, self._held = self._held, b""
+    def _parse(self, data: bytes) -> None:
+        """Leave the beginning of a request to the parser; if it came in pieces, its deadline stays as it was."""
+        since = self._since if self._reading == "body" else None
+        if since is not None:
             self._reading = "nothing"
-            since = self._since
-            super().data_received(data)
+        super().data_received(data)
+        if since is not None:
             self._since = since
+
+    def _let_go(self) -> None:
+        """Leave what is held to the parser."""
+        if self._held and self._head is None and not self.gone:
+            data, self._held = self._held, b""
+            self.flow.resume_reading()
+            self._parse(data)
+
+    def on_message_begin(self) -> None:
+        """Note that the parser has begun a request: what comes next belongs to it, whatever it looks like."""
+        self._between = False
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Remember the header, once the parser has found it in order."""
@@ -195,20 +237,33 @@ class ExpressConnection(Connection):
             self.express.learn(self._unread, self.url, self.headers)
         self._unread = None
 
+    def on_message_complete(self) -> None:
+        """Note that the parser has read a request to its end."""
+        self._between = True
+        super().on_message_complete()
+
     def answer(self, verdict: Verdict) -> None:
-        """Answer the request that is under way, then go on with what came behind it."""
+        """Answer the request that is under way; what came behind it has its turn after others."""
         head, self._head = self._head, None
-        if self.gone or self.transport.is_closing() or head is None:
+        if head is None:
             return
-        dated = self.server_state.default_headers
-        self.transport.write(self.express.write(verdict, dated, cors=head.cors, last=self._last))
+        last = self._last and not self._held
+        data = self.express.write(verdict, self.server_state.default_headers, cors=head.cors, last=last)
+        if self.gone or self.transport.is_closing():
+            return  # counted all the same
+        self.transport.write(data)
         self._answered = self.loop.time()
-        if self._last:
+        if last:
             self.transport.close()
+        elif self._last:
+            self.shutdown()
         elif self._held:
-            held, self._held = self._held, b""
-            self.flow.resume_reading()
-            self.data_received(held)
+            self.loop.call_soon(self._go_on)
+
+    def resume_writing(self) -> None:
+        """Go on with requests that waited until their client took its answers."""
+        super().resume_writing()
+        self._go_on()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Let a client that has only finished sending hear its answer."""
@@ -220,18 +275,19 @@ class ExpressConnection(Connection):
 
     def expire(self, now: float) -> None:
         """Close the connection when what it owes is overdue, or it has been idle for too long."""
-        if self._head is None and self._reading == "body":
+        if not self._waits:
             self._let_go()
         super().expire(now)
-        idle = self._head is None and self._at_boundary and self._answered and self.timeout_keep_alive_task is None
+        idle = not self._waits and self._at_boundary and self._answered and self.timeout_keep_alive_task is None
         if idle and now - self._answered > IDLE_S:
             self.transport.close()
 
     def shutdown(self) -> None:
-        """End the connection once the request that is under way has its answer."""
+        """End the connection once the requests that have come have their answers."""
         if self._head is not None:
             self._last = True
         else:
+            self._let_go()
             super().shutdown()
 
 

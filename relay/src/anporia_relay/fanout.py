@@ -7,6 +7,7 @@ committed meanwhile joins the queues of those who were not served yet, to go out
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -14,6 +15,8 @@ from typing import Any, Protocol
 from .hub import Subscriber
 
 __all__ = ["Fanout", "LiveStream", "Socket"]
+
+log = logging.getLogger("anporia.relay")
 
 A_TURN = 64  # writes, each some 8 us of this process and the kernel: half a millisecond
 
@@ -45,7 +48,12 @@ class Fanout:
 
     def _serve(self) -> None:
         for _ in range(min(A_TURN, len(self._due))):
-            self._due.popleft().write()
+            stream = self._due.popleft()
+            try:
+                stream.write()
+            except Exception:
+                log.exception("a stream failed")
+                stream.abandon()
         if self._due:
             asyncio.get_running_loop().call_soon(self._serve)
 
@@ -82,6 +90,11 @@ class LiveStream:
                 return
             socket.transport.writelines(chunks)
             subscriber.wrote(sum(map(len, chunks)), self._loop.time())
+
+    def abandon(self) -> None:
+        """Drop the connection after a fault, so that its reader resumes: a gap is never silent."""
+        self.ended.set()
+        self._socket.transport.abort()
 
     def _wake(self) -> None:
         if self._subscriber.cut:

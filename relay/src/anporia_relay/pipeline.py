@@ -30,7 +30,7 @@ from .limits import Limits, Peer
 from .policies import POLICIES, Target
 from .verifier import Verifier
 
-__all__ = ["Accepted", "Pipeline", "Verdict"]
+__all__ = ["Accepted", "Pipeline", "Verdict", "internal"]
 
 log = logging.getLogger("anporia.relay")
 
@@ -48,6 +48,19 @@ class Accepted:
 Verdict = Accepted | AnporiaError
 
 
+def internal() -> Rejected:
+    """Give the refusal of whom a fault of ours has met."""
+    return Rejected("internal", "internal error; the operator's log has the details")
+
+
+def _refusal(exc: Exception, event: Event) -> AnporiaError:
+    """Give what one is told; a fault of ours that one event met is not that of others judged together with it."""
+    if isinstance(exc, AnporiaError):
+        return exc
+    log.error("unexpected error", exc_info=exc, extra={"event": event.id})
+    return internal()
+
+
 @dataclass(slots=True)
 class _Candidate:
     """An event on its way in, who sent it, and what became of it."""
@@ -60,7 +73,10 @@ class _Candidate:
     def settle(self, verdict: Verdict) -> None:
         self.verdict = verdict
         if self.answer:
-            self.answer(verdict)
+            try:
+                self.answer(verdict)
+            except Exception:  # one who cannot be answered is no reason to answer others wrongly
+                log.exception("an answer failed", extra={"event": self.event.id})
 
 
 class Pipeline:
@@ -149,7 +165,7 @@ class Pipeline:
             log.exception("unexpected error", extra={"events": len(group)})
             for candidate in group:
                 if candidate.verdict is None:
-                    candidate.settle(Rejected("internal", "internal error; the operator's log has the details"))
+                    candidate.settle(internal())
 
     async def _judge(self, candidates: list[_Candidate], kept: list[_Candidate]) -> None:
         """Refuse events or add them to `kept`; beats end here, in memory."""
@@ -159,8 +175,8 @@ class Pipeline:
             try:
                 self._examine(candidate, wall, steady)
                 plausible.append(candidate)
-            except AnporiaError as exc:
-                candidate.settle(exc)
+            except Exception as exc:
+                candidate.settle(_refusal(exc, candidate.event))
         genuine = await self._verifier.verify([candidate.event.signed() for candidate in plausible])
         steady = int(self._steady())
         for candidate, good in zip(plausible, genuine, strict=True):
@@ -171,8 +187,8 @@ class Pipeline:
                     policy(event, await self._target(event, kept))
                 self._limits.spend(event, candidate.peer, steady)
                 kinds.check_credit(event)  # after the budget is spent: as published relays have it (WIRE section 3)
-            except AnporiaError as exc:
-                candidate.settle(exc)
+            except Exception as exc:
+                candidate.settle(_refusal(exc, candidate.event))
                 continue
             if event.kind in kinds.NEVER_STORED:
                 self._on_beat(event)
@@ -232,7 +248,7 @@ class Pipeline:
         return room
 
     def _release(self, peer: Peer, room: int) -> None:
-        if peer.key not in self._under_way:  # no limit, so nothing was counted
+        if peer.exempt or peer.key not in self._under_way:  # no limit, so nothing was counted
             return
         self._under_way[peer.key] -= room
         if not self._under_way[peer.key]:
