@@ -39,16 +39,7 @@ class Checkpoints:
     def notice(self, rows: int, size: int) -> None:
         """Hear of a transaction of so many rows with so many bytes, and begin when it is time."""
         self._grown += rows * ROW_BYTES + size
-        if self._grown >= LOG_BYTES:
-            self._begin()
-
-    def write_failed(self) -> None:
-        """Checkpoint now: on a full disk that makes room in the log as it is. What fails has been said."""
-        self._failed = True
-        self._begin()
-
-    def _begin(self) -> None:
-        if self._task is None:
+        if self._grown >= LOG_BYTES and self._task is None:
             self._grown = 0
             self._task = asyncio.create_task(self._run(), name="store-checkpoint")
 

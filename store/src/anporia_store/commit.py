@@ -140,7 +140,6 @@ class GroupCommit:
             if isinstance(exc, DRIVER_ERRORS):
                 self._store.writable = False
                 self._refuse(batch, translate(exc))
-                self._checkpoints.write_failed()
             else:
                 self._refuse(batch, StoreError(f"{type(exc).__name__}: {exc}"))
             if not isinstance(exc, Exception):
