@@ -97,6 +97,25 @@ def test_any_field_is_read_or_refused(name: str, value: object) -> None:
         Event.from_mapping({**signed().to_dict(), name: value}).check()
 
 
+@given(
+    st.sampled_from(sorted(signed().to_dict())),
+    json_values
+    | st.sampled_from(["A" * 64, "a " * 64, "a" * 63, "a" * 65, "a" * 128, ["a" * 64], True, 1.0, "1", 2**53]),
+)
+def test_the_short_look_sees_what_the_long_one_does(name: str, value: object) -> None:
+    fields = {**signed(tags=[["t", "x"]]).to_dict(), "tags": [["t", "x"]], name: value}
+    short = Event._plain(fields)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Event, "_plain", classmethod(lambda _cls, _value: None))
+        try:
+            long: Event | MalformedEvent = Event.from_mapping(fields)
+        except MalformedEvent as exc:
+            long = exc
+    assert short is None or short == long
+    if isinstance(long, Event) and long.to_dict() == {**fields, "tags": long.tags} and isinstance(fields["tags"], list):
+        assert short == long  # nothing had to be put right
+
+
 @given(st.binary(max_size=80))
 def test_any_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(MalformedEvent):
