@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from anporia_relay import hub
+from anporia_relay import fanout, hub
 from anporia_relay.app import Relay
+from anporia_relay.express import Express
+from anporia_relay.fanout import LiveStream
 from anporia_relay.hub import CUT_SLOW, Hub, Subscriber, frame
 from anporia_store import Committed
 from anporia_wire import Event, Filter, kinds
@@ -483,3 +486,135 @@ def test_a_failing_subscriber_does_not_keep_the_acknowledgement(relay: Served, m
     wire = relay.stream()
     relay.publish(sign("kept"))
     assert texts(wire, 1) == ["kept"]
+
+
+# -- many readers
+
+
+def test_each_of_many_readers_hears_everything_once_and_in_order(relay: Served) -> None:
+    """Some do not read for a while, some never do, and some leave in the middle."""
+    late = [relay.wire(receive_buffer=4_096).send(head("GET", "/stream")) for _ in range(10)]
+    never = [relay.wire(receive_buffer=4_096).send(head("GET", "/stream")) for _ in range(10)]
+    leaving = [relay.stream() for _ in range(50)]
+    readers = [relay.stream() for _ in range(300)]
+    assert until(lambda: relay.subscribers() == 370)
+    with relay.one_wire() as writer:
+        count = 0
+        for round_ in range(5):
+            burst = [sign(f"{round_} {n}".ljust(1_500)) for n in range(12)]
+            writer.send(b"".join(post("/events", event.to_json()) for event in burst))
+            for wire in leaving[round_ * 10 : round_ * 10 + 10]:
+                wire.reset()
+            for _ in burst:
+                assert writer.answer().status == 200
+            count += len(burst)
+    expected = list(range(1, count + 1))
+    for wire in late:
+        wire.stream_head()
+        assert wire.chunk() == b": connected\n\n"
+    for wire in readers + late:
+        assert [seq for seq, _ in frames(wire, count)] == expected
+    for wire in never:
+        wire.reset()
+    assert until(lambda: relay.subscribers() == 310)
+
+
+def test_an_acknowledgement_does_not_wait_for_all_readers(relay: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fanout, "A_TURN", 1)
+    wires = [relay.stream() for _ in range(100)]
+    done: list[str] = []
+    write, write_answer = LiveStream.write, Express.write
+
+    def written(stream: LiveStream) -> None:
+        done.append("frame")
+        write(stream)
+
+    def answered(*args: Any, **options: Any) -> bytes:
+        done.append("answer")
+        return write_answer(*args, **options)
+
+    monkeypatch.setattr(LiveStream, "write", written)
+    monkeypatch.setattr(Express, "write", answered)
+    event = sign("a")
+    with relay.one_wire() as writer:
+        for _ in range(2):  # the second takes the short way
+            done.clear()
+            assert writer.ask(post("/events", event.to_json())).status == 200
+            event = sign("b")
+    for wire in wires:
+        assert texts(wire, 2) == ["a", "b"]
+    assert done.count("answer") == 1 and done.count("frame") <= 200
+    assert done.index("answer") < len(done) - 50
+
+
+def test_what_comes_meanwhile_goes_out_with_the_same_write(relay: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    wires = [relay.stream() for _ in range(40)]
+    served: list[LiveStream] = []
+    write = LiveStream.write
+    committed_ = [committed(sign(str(n)), first=n + 1) for n in range(5)]
+
+    def written(stream: LiveStream) -> None:
+        served.append(stream)
+        write(stream)
+
+    def publish() -> None:
+        for one in committed_:
+            relay.relay.hub.publish(one)
+
+    monkeypatch.setattr(LiveStream, "write", written)
+    relay.call(publish)
+    for wire in wires:
+        assert texts(wire, 5) == list("01234")
+    assert len(served) == len(set(served)) == 40
+
+
+def test_writing_goes_on_after_a_pause(relay: Served) -> None:
+    slow = relay.wire(receive_buffer=4_096).send(head("GET", "/stream"))
+    fast = relay.stream()
+    assert until(lambda: relay.subscribers() == 2)
+    published = 0
+    while not relay.call(lambda: any(c.flow.write_paused for c in relay.door.connections)):
+        relay.publish(*(sign(f"{published} {n}".ljust(20_000), by=n + 1) for n in range(4)))
+        published += 4
+        assert published < 2_000
+    relay.publish(*(sign(f"more {n}") for n in range(5)))
+    published += 5
+    slow.stream_head()
+    assert slow.chunk() == b": connected\n\n"
+    for wire in (slow, fast):
+        assert [seq for seq, _ in frames(wire, published)] == list(range(1, published + 1))
+    assert relay.subscribers() == 2
+
+
+def test_readers_share_the_bytes() -> None:
+    hub_ = Hub("0" * 8, 10, Clock())
+    first, second, other = live(hub_), live(hub_), live(hub_, Filter(kinds=frozenset({5})))
+    hub_.publish(committed(sign("a"), sign("b", 5)))
+    mine, yours = first.take(), second.take()
+    assert len(mine) == 2 and all(one is two for one, two in zip(mine, yours, strict=True))
+    assert other.take()[0] is mine[1]
+
+
+def test_a_fault_of_one_socket_ends_only_its_stream(relay: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found as streams that all fell silent, with nobody told."""
+    monkeypatch.setattr(fanout, "A_TURN", 3)
+    wires = [relay.stream() for _ in range(20)]
+    write = LiveStream.write
+    failed: list[LiveStream] = []
+
+    def fail(stream: LiveStream) -> None:
+        if not failed:
+            failed.append(stream)
+            raise RuntimeError("a fault")
+        write(stream)
+
+    monkeypatch.setattr(LiveStream, "write", fail)
+    relay.publish(sign("a"))
+    assert until(lambda: relay.subscribers() == 19)
+    relay.publish(sign("b"))
+    heard = 0
+    for wire in wires:
+        with contextlib.suppress(EOFError):
+            assert texts(wire, 2) == ["a", "b"]
+            heard += 1
+    assert heard == 19
