@@ -13,7 +13,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ import uvloop
 from anporia_relay.app import Relay
 from anporia_relay.config import Config
 from anporia_relay.express import connection_to
-from anporia_relay.server import Connection, Door, Server
+from anporia_relay.server import TICKS, Connection, Door, Server
 from anporia_wire import Event, Keypair
 
 __all__ = ["NOW", "Answer", "Served", "Wire", "head", "keys", "post", "sign", "until"]
@@ -267,7 +267,9 @@ class Served:
         self.server = server = Server(relay, self.door, kind, on_ready=self._ready.set, before_stop=relay.end_streams)
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
-        ticks = self.loop.create_task(_often(self._tick_s, relay.tick, self.door.tick))
+        ticks = self.loop.create_task(
+            _often(self._tick_s, relay.tick, relay.settle, *[lambda: self.door.tick(self.loop.time())] * TICKS)
+        )
         # not `serve`: its stop sleeps for a tenth of a second, thrice
         server.config.load()
         server.lifespan = server.config.lifespan_class(server.config)
@@ -286,11 +288,11 @@ class Served:
             await relay.stop()
 
 
-async def _often(seconds: float, *ticks: Callable[[], Awaitable[None]]) -> None:
+async def _often(seconds: float, *ticks: Callable[[], None]) -> None:
     while True:
         await asyncio.sleep(seconds)
         for tick in ticks:
-            await tick()
+            tick()
 
 
 def until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> bool:

@@ -13,12 +13,12 @@ import uvloop
 from rich.console import Console
 from rich.progress import Progress
 
-from .app import Relay, every_second
+from .app import Relay, every
 from .config import Config
 from .errors import ConfigError
 from .express import connection_to
 from .routes.about import VERSION
-from .server import Door, Server
+from .server import TICKS, Door, Server
 
 __all__ = ["run"]
 
@@ -72,11 +72,17 @@ async def _serve(config: Config) -> None:
     door = Door(config.max_connections_per_peer, relay.is_trusted_proxy, relay.count_refused)
     server = Server(relay, door, connection_to(relay), on_ready=say_ready, before_stop=relay.end_streams)
     loop = asyncio.get_running_loop()
-    ticks = loop.create_task(every_second(relay.tick, door.tick))
+
+    def look_around() -> None:
+        door.tick(loop.time())
+        relay.settle()
+
+    ticks = [loop.create_task(every(1, relay.tick)), loop.create_task(every(1 / TICKS, look_around))]
     try:
         await server.serve([listener])
     finally:
-        ticks.cancel()
+        for task in ticks:
+            task.cancel()
         await relay.stop()
         log.info("stopped", extra={"events": relay.store.last_seq})
 

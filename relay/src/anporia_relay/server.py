@@ -20,7 +20,7 @@ from .errors import Rejected
 from .http import EXPOSED, refusal
 from .limits import Peer
 
-__all__ = ["IDLE_S", "Connection", "Door", "Server"]
+__all__ = ["IDLE_S", "TICKS", "Connection", "Door", "Server"]
 
 # Settled limit 15, all of them.
 MAX_HEADER_BYTES = 16 * 1024
@@ -32,7 +32,7 @@ WRITE_S = 30.0  # an answer of which nobody takes a byte for so long is dropped;
 # A read of 256 KiB holds 14,000 small requests; each queued one takes some 3 kB. No honest client is so far ahead.
 MAX_PIPELINED = 64
 
-TURN_S = 0.001  # how long others wait while connections are looked through
+TICKS = 20  # a second; in each a part of the connections is looked through
 
 LINGER_S = 5.0  # a cut reader may still drain what the kernel holds; then the connection is dropped
 
@@ -51,16 +51,20 @@ class Door:
         self.on_refused = on_refused
         self.open: Counter[str] = Counter()
         self.connections: set[Connection] = set()
+        self._to_see: list[Connection] = []  # in this round
+        self._part = 1
 
-    async def tick(self) -> None:
-        """Once a second: close what has outstayed its deadline, a few at a time, for thousands may come due at once."""
-        loop = asyncio.get_running_loop()
-        turn = loop.time()
-        for connection in list(self.connections):
-            connection.expire(loop.time())
-            if loop.time() - turn > TURN_S:
-                await asyncio.sleep(0)
-                turn = loop.time()
+    def tick(self, now: float) -> None:
+        """Every `1 / TICKS` of a second: close what has outstayed its deadline, of the next part of all connections.
+
+        Thousands may come due at once, and come back at once: so others wait for a part of them only.
+        """
+        if not self._to_see:
+            self._to_see = list(self.connections)
+            self._part = -(-len(self._to_see) // TICKS)
+        for connection in self._to_see[-self._part :]:
+            connection.expire(now)
+        del self._to_see[-self._part :]
 
 
 class Connection(HttpToolsProtocol):
@@ -172,6 +176,8 @@ class Connection(HttpToolsProtocol):
 
     def expire(self, now: float) -> None:
         """Close the connection when its header or body is overdue, or its answer is not taken."""
+        if self.gone:
+            return
         unsent = self.transport.get_write_buffer_size()
         if unsent < self._unsent or not unsent:
             self._unsent_since = now
