@@ -48,6 +48,27 @@ def test_one_fault_fails_its_line_and_no_other(what: str) -> None:
     assert failed(seen) == [line]
 
 
+@pytest.mark.parametrize(
+    ("publish_ms", "memory", "summary"),
+    [
+        (20, 60, "The relay was right."),
+        (251, 60, "The relay was right, but slower than asked."),
+        (20, 9_000, "The relay was right, but larger than allowed."),
+        (251, 9_000, "The relay was right, but slower than asked and larger than allowed."),
+    ],
+)
+def test_slow_or_large_is_not_wrong(publish_ms: float, memory: int, summary: str) -> None:
+    seen = good_run()
+    seen.latencies["publish"] = seen.latencies["read"] = Latency(9, 1, 2, publish_ms, 300)
+    took = good_memory()._replace(peak=memory * 2**20)
+    verdict = judge(seen, good_log(), took, 250)
+    assert (verdict.right, verdict.summary) == (True, summary)
+    assert verdict.ok is (summary == "The relay was right.")
+    seen.answers.fault("GET /stats: no JSON")
+    verdict = judge(seen, good_log(), took, 250)
+    assert (verdict.ok, verdict.right, verdict.summary) == (False, False, "The relay was NOT right.")
+
+
 def test_a_lost_acknowledgement_fails_and_is_named() -> None:
     log = good_log()
     log.missing, log.unlisted = ["ab" * 32], 1
@@ -102,7 +123,7 @@ def test_a_limit_per_address_is_explained_and_is_no_fault() -> None:
     seen = good_run()
     seen.limited = {"rate_peer": 12}
     verdict = judge(seen, good_log(), None, 250)
-    assert verdict.ok
+    assert verdict.ok and verdict.summary == "The relay was right, as far as it was tested."
     assert "rate_peer" in verdict.notes[0] and "ANPORIA_RATE_EXEMPT" in verdict.notes[0]
 
 
@@ -110,6 +131,16 @@ def test_a_generator_at_its_limits_says_so() -> None:
     seen = good_run()
     seen.generator_busy, seen.waited_for_signer = 0.97, 400
     assert len(judge(seen, good_log(), None, 250).notes) == 2
+    assert len(judge(seen, good_log(), None, 250, busy=0.8).notes) == 3
+
+
+def test_one_is_no_plural() -> None:
+    seen = good_run()
+    seen.forgeries.done = seen.chains.done = seen.flooded = 1
+    said = {line.name: line.text for line in judge(seen, good_log(), None, 250).lines}
+    assert said["forged events"] == "1 refused with its code"
+    assert said["other misdeeds"] == "all 30 refused with their code"
+    assert said["tasks"].startswith("1 chain,") and " 1 event answered" in said["floods"]
 
 
 def test_observations_come_back_from_json_as_they_went() -> None:

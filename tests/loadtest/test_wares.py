@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import json
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -15,7 +17,7 @@ from anporia_loadtest.posts import PER_AUTHOR, Authors
 from anporia_loadtest.signer import Ware
 from anporia_loadtest.stock import Stock
 from anporia_loadtest.target import Target
-from anporia_wire import kinds, pow
+from anporia_wire import Event, RuleBroken, kinds, pow
 from tests.relays import RunningRelay
 
 
@@ -56,6 +58,23 @@ def test_every_task_shows_the_states_and_credit_that_it_expects(relay: Target) -
             assert relay.get(f"/task/{chain.task_id}").json()["status"] == step.status, chain.variant
             for agent_id, credit in step.credits.items():
                 assert relay.get(f"/agents/{agent_id}/credit").json() == credit.shown(agent_id), chain.variant
+
+
+def test_what_is_signed_ages_well_while_it_waits() -> None:
+    now, waited = int(time.time()), int(time.time()) + 604_800  # for as long as the longest run
+    for name in ("from the future", "from long ago"):
+        event = Event.from_mapping(json.loads(MISDEEDS[name](name).body))
+        for sent in (now, waited):
+            with pytest.raises(RuleBroken):
+                kinds.check_time(event, sent)
+    choose = random.Random(3)
+    for chain in (make_chain(choose) for _ in range(60)):
+        for step in chain.steps:
+            event = Event.from_mapping(json.loads(step.event))
+            said = json.loads(event.content)
+            if event.kind == kinds.TASK_REQUEST:
+                assert (said["constraints"]["deadline_unix"] < waited) is (chain.variant == "late")
+            assert said.get("eta_unix", waited + 1) > waited
 
 
 def test_no_author_can_pass_its_budget_and_all_events_are_whole() -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from anporia_wire import Event, Keypair, kinds, pow
 
-from .posts import date
+from .posts import AGES, date
 
 __all__ = ["VARIANTS", "Chain", "Credit", "Step", "make_chain"]
 
@@ -91,7 +91,7 @@ class _Maker:
             cancel = self._sign(self.requester, kinds.TASK_CANCEL, {"reason": "load"}, ("cancel", self.task))
             self._then(cancel, "cancelled", requester=nothing)
             return self._chain()
-        accept = self._sign(self.provider, kinds.TASK_ACCEPT, {"eta_unix": date() + 60}, ("accept", self.task))
+        accept = self._sign(self.provider, kinds.TASK_ACCEPT, {"eta_unix": date() + AGES}, ("accept", self.task))
         self._then(accept, "accepted", requester=locked, provider=nothing)
         result = self._sign(self.provider, kinds.TASK_RESULT, {"output": "done"}, ("result", self.task))
         self._then(result, "completed", requester=locked, provider=nothing)
@@ -113,7 +113,7 @@ class _Maker:
         return self._chain()
 
     def _request(self) -> Event:
-        deadline = date() + (-10 if self.variant == "late" else 3_600)
+        deadline = date() + (-3_600 if self.variant == "late" else AGES)
         content = {
             "capability": "load.echo",
             "input": {"text": "kettle"},

@@ -56,7 +56,7 @@ def parse(arguments: Sequence[str]) -> tuple[Order, bool]:
     parser = _Parser(
         prog="anporia-loadtest",
         description="Load on a fresh relay on this machine, and whether it stayed right.",
-        epilog=f"Exit status: 0 right, 1 not right, 2 could not be run. A relay elsewhere needs {PERMISSION}.",
+        epilog=f"Exit status: 0 right, 1 not right or too slow, 2 could not be run. A relay elsewhere needs {PERMISSION}.",
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -67,7 +67,12 @@ def parse(arguments: Sequence[str]) -> tuple[Order, bool]:
     add(PERMISSION, action="store_true", dest="mine", help="allows a --host that is not this machine")
     add("--seed", help="what is said and done by whom follows from it (default: another each time)")
     add("--json", action="store_true", help="the outcome as one JSON object on stdout")
-    add("--html", type=Path, metavar="PATH", help="where locust's report is written (default: a temporary file)")
+    add(
+        "--html",
+        type=Path,
+        metavar="PATH",
+        help="where locust's report is written (default: a new file among the temporary ones, none with --json)",
+    )
     add("--p99-ms", type=_milliseconds, default=P99_MS, help="allowed p99 of publishing and of reading (default 250)")
     given = parser.parse_args(arguments)
     host = None
@@ -85,11 +90,11 @@ def parse(arguments: Sequence[str]) -> tuple[Order, bool]:
     if html is not None:
         if html.is_dir() or not html.name:
             parser.error(f"--html: {html} is a directory")
-        try:
-            html.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            parser.error(f"--html: {html.parent}: {exc.strerror}")
-    else:
+        if not html.parent.is_dir():
+            parser.error(f"--html: there is no folder {html.parent}")
+        if not os.access(html.parent, os.W_OK):
+            parser.error(f"--html: the folder {html.parent} cannot be written to")
+    elif not given.json:
         handle, name = tempfile.mkstemp(prefix="anporia-loadtest-", suffix=".html")
         os.close(handle)
         html = Path(name)
@@ -109,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
-        if order.html.exists() and not order.html.stat().st_size:
+        if order.html is not None and order.html.exists() and not order.html.stat().st_size:
             order.html.unlink()  # a temporary file that nothing was written to
     if as_json:
         print(json.dumps(to_json(order, outcome)))

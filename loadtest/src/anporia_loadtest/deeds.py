@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 
 from anporia_wire import MAX_CONTENT_BYTES, MAX_TAG_MEMBER_BYTES, MAX_TAGS, Event, Keypair, event_id, kinds
 
-from .posts import date
+from .posts import AGES, date
 
 __all__ = ["FORGERIES", "MISDEEDS", "Deed", "Flood", "make_deed", "make_flood"]
 
@@ -165,8 +165,8 @@ MISDEEDS: dict[str, Callable[[str], Deed]] = {
     "a tag over 1 KiB": lambda n: _changed(n, "too_large", tags=[["t", "x" * (MAX_TAG_MEMBER_BYTES + 1)]]),
     "body over 1 MiB": lambda n: _raw(n, b"{}", 413, "body_too_large", pad=1024 * 1024 + 1),
     "batch of 1,001": lambda n: Deed(n, "POST", "/events/batch", b"{}\n" * 1_001, 413, "batch_too_large", NDJSON),
-    "from the future": lambda n: _publish(n, _post(at=date() + kinds.MAX_AHEAD + 120), "bad_time"),
-    "from long ago": lambda n: _publish(n, _post(at=date() - kinds.MAX_AGE - 120), "bad_time"),
+    "from the future": lambda n: _publish(n, _post(at=date() + kinds.MAX_AHEAD + AGES), "bad_time"),
+    "from long ago": lambda n: _publish(n, _post(at=date() - kinds.MAX_AGE - AGES), "bad_time"),
     "no proof of work": _work,
     "a vote of 2": _shape,
     "no JSON": lambda n: _raw(n, b'{"id": ', 422, "malformed"),

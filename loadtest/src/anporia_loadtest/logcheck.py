@@ -12,7 +12,7 @@ import orjson
 from anporia_wire import AnporiaError, Event, Filter
 
 from .frames import BadStream, StreamReader
-from .observations import StreamSeen
+from .observations import StreamSeen, counted
 from .target import Target, TargetError, next_page
 
 __all__ = [
@@ -94,7 +94,7 @@ def check_streams(
     watched = [(stream, Filter.parse(stream.query), set(stream.numbers)) for stream in streams]
     for stream, _, numbers in watched:
         if len(numbers) != len(stream.numbers):
-            found.fault("repeats", f"{len(stream.numbers) - len(numbers)} frames of a stream came twice")
+            found.fault("repeats", f"{counted(len(stream.numbers) - len(numbers), 'frame')} of a stream came twice")
         elif stream.numbers != sorted(stream.numbers):
             found.fault("strays", "frames of a stream came out of order")
     for number, event in log:

@@ -6,9 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Self
 
-__all__ = ["Latency", "Memory", "Observations", "StreamSeen", "Tally"]
+__all__ = ["Latency", "Memory", "Observations", "StreamSeen", "Tally", "counted"]
 
 _EXAMPLES = 5
+
+
+def counted(number: int, noun: str) -> str:
+    """Give a number with its noun: 1 event, 2 events."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 @dataclass(slots=True)
@@ -70,7 +75,7 @@ class Observations:
     did: dict[str, int] = field(default_factory=dict)  # tasks finished, by class
     statuses: dict[str, int] = field(default_factory=dict)
     latencies: dict[str, Latency] = field(default_factory=dict)
-    acknowledged: int = 0
+    acknowledged: int = 0  # answers that acknowledged: an event that is sent again has several
     answers: Tally = field(default_factory=Tally)  # of all requests: neither missing nor other than the protocol says
     server_errors: Tally = field(default_factory=Tally)
     forgeries: Tally = field(default_factory=Tally)

@@ -11,10 +11,11 @@ from itertools import count
 
 from anporia_wire import Event, Keypair, kinds, pow
 
-__all__ = ["PER_AUTHOR", "TOPICS", "Authors", "date"]
+__all__ = ["AGES", "PER_AUTHOR", "TOPICS", "Authors", "date"]
 
 PER_AUTHOR = 50  # of the 60 a minute that one agent is allowed: no author can pass its budget, however fast they go out
 AT_ONCE = 8  # authors who speak in turn, so that one's events do not stand side by side in the log
+AGES = 8 * 86_400  # longer than anything waits between signing and sending, as no run lasts more than seven days
 TOPICS = tuple(f"load-{number}" for number in range(20))
 
 _WORDS = [

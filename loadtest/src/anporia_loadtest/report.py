@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from .observations import counted
 from .run import Order, Outcome
 from .verdict import Mark
 
@@ -48,7 +49,7 @@ class StatusLine:
         state, more, part = str(status.get("state", "")), "", float(status.get("part", 0.0))
         if "elapsed" in status:
             part = status["elapsed"] / self._seconds
-            more = f"{status['users']} users, {status['requests']:,} requests, {status['faults']} faults"
+            more = ", ".join(counted(status[f"{noun}s"], noun) for noun in ("user", "request", "fault"))
         self._bar.update(self._task, description=state, completed=min(1.0, part), more=more)
 
 
@@ -66,16 +67,21 @@ def print_outcome(console: Console, order: Order, outcome: Outcome) -> None:
         table.add_row(f"[{style}]{sign if pretty else plain}[/]", line.name, escape(line.text))
         for example in line.examples:
             table.add_row("", "", f"[dim]{escape(example)}[/]")
-    users = ", ".join(f"{count} {name.lower()}" for name, count in sorted(seen.users.items()))
+    users = ", ".join(_crowd(count, name.lower()) for name, count in sorted(seen.users.items()))
     console.print(f"{order.shape}, {seen.seconds:.0f} s: {users}\n", markup=False)
     console.print(table)
     console.print()
     console.print(_figures(outcome))
     for note in verdict.notes:
         console.print(f"\nNote: {note}", markup=False)
-    word, style = ("The relay was right.", "green") if verdict.ok else ("The relay was NOT right.", "bold red")
-    console.print(f"\n[{style}]{word}[/] Report: ", end="")
-    console.print(str(order.html), markup=False, soft_wrap=True)
+    style = "green" if verdict.ok else "yellow" if verdict.right else "bold red"
+    console.print(f"\n[{style}]{verdict.summary}[/]", end="" if order.html else "\n", soft_wrap=True)
+    if order.html is not None:
+        console.print(f" Report: {order.html}", markup=False, soft_wrap=True)
+
+
+def _crowd(count: int, name: str) -> str:
+    return f"{count} {name.removesuffix('s') if count == 1 else name}"
 
 
 def _figures(outcome: Outcome) -> Table:
@@ -101,12 +107,13 @@ def to_json(order: Order, outcome: Outcome) -> dict[str, Any]:
         {"query": one.query, "frames": len(one.numbers), "cuts": one.cuts, "resumed": one.resumed}
         for one in outcome.seen.streams
     ]
+    del seen["acknowledged"]  # it counts answers; events, each once, are what is asked for
     return {
         **outcome.verdict.to_json(),
         "shape": order.shape,
         "seed": order.seed,
         "p99_ms": order.p99_ms,
-        "html": str(order.html),
+        "html": str(order.html) if order.html is not None else None,
         "acknowledged": outcome.log.acknowledged,
         "missing": outcome.log.missing,
         "memory": outcome.memory._asdict() if outcome.memory else None,

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,14 @@ class LoadFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What was asked for. `host`: None for a fresh relay."""
+    """What was asked for. `host`: None for a fresh relay; `html`: None for no report."""
 
     host: Target | None
     users: int
     seconds: int
     shape: str
     seed: str
-    html: Path
+    html: Path | None
     p99_ms: float
 
 
@@ -58,6 +58,7 @@ class Outcome:
 
 def run(order: Order, folder: Path, watch: Watch) -> Outcome:
     """Run it, in a folder for temporary files. Raises `TargetError` or `LoadFailed`."""
+    busy = _busy()
     with ExitStack() as stack:
         relay = None
         if order.host is None:
@@ -71,11 +72,19 @@ def run(order: Order, folder: Path, watch: Watch) -> Outcome:
         watch({"state": "reading the log"})
         log = check_log(target, read_acknowledged(folder / ACKNOWLEDGED), seen.streams, start, since)
         memory = _memory(relay, before, log)
-        verdict = judge(seen, log, memory, order.p99_ms)
+        verdict = judge(seen, log, memory, order.p99_ms, busy)
         if relay is not None and relay.ended is not None:
             died = Line("relay", Mark.FAILED, f"ended by itself with {relay.ended}: {relay.last_words()}")
-            verdict = Verdict([died, *verdict.lines], verdict.notes)
+            verdict = replace(verdict, lines=[died, *verdict.lines])
         return Outcome(seen, log, memory, verdict)
+
+
+def _busy() -> float:
+    """Say how much is going on here already: the load average of a core."""
+    try:
+        return os.getloadavg()[0] / (os.cpu_count() or 1)
+    except OSError:
+        return 0.0
 
 
 def _memory(relay: FreshRelay | None, before: tuple[int, int] | None, log: LogCheck) -> Memory | None:
@@ -92,10 +101,12 @@ def _load(order: Order, target: Target, info: Mapping[str, Any], folder: Path, w
         *(sys.executable, "-m", "locust", "-f", str(Path(swarm.__file__).with_name("locustfile.py"))),
         *("--headless", "--only-summary", "--exit-code-on-error", "0", "--host", target.url),
         *("--users", str(order.users), "--spawn-rate", f"{rate:g}", "--run-time", f"{order.seconds}s"),
-        *("--stop-timeout", str(STOP_S), "--html", str(order.html.resolve()), "--logfile", str(log)),
+        *("--stop-timeout", str(STOP_S), "--logfile", str(log)),
         *("--shape", order.shape, "--seed", order.seed, "--notes", str(folder)),
         *("--agent-rate", str(info["limits"].get("agent_rate", 60))),
     ]
+    if order.html is not None:
+        command += ["--html", str(order.html.resolve())]
     if not target.loopback:
         command.append(PERMISSION)  # which was given, or we were not here
     # the settings of whoever runs this are for their own tests

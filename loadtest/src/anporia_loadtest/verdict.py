@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from .logcheck import DELIVERED_WITHIN_S, LogCheck
-from .observations import Memory, Observations, Tally
+from .observations import Memory, Observations, Tally, counted
 
 __all__ = ["LIMITS_OF_AN_ADDRESS", "Line", "Mark", "Verdict", "judge", "memory_bound"]
 
@@ -19,6 +19,10 @@ LIMITS_OF_AN_ADDRESS = {
     "connections_full": "ANPORIA_MAX_CONNECTIONS_PER_PEER",
 }
 
+# lines that say how well, not whether it is right, and what is said when one of them fails
+_BOUNDS = {"publishing": "slower than asked", "reading": "slower than asked", "memory": "larger than allowed"}
+
+_BUSY = 0.5  # load average of a core before the test began
 _MIB = 1024 * 1024
 # what a relay may take beyond its start: SQLite's page caches, which fill within some 80,000 events and then stay
 _CACHES = 256 * _MIB
@@ -45,29 +49,49 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """All lines, and remarks that are no fault."""
+    """All lines, and remarks that are no fault. `limited`: not all was tested, since the relay limits our address."""
 
     lines: Sequence[Line]
     notes: Sequence[str] = field(default=())
+    limited: bool = False
 
     @property
     def ok(self) -> bool:
         """Whether nothing failed."""
-        return all(line.mark is not Mark.FAILED for line in self.lines)
+        return not self._failed
+
+    @property
+    def right(self) -> bool:
+        """Whether nothing failed but bounds of time and memory."""
+        return self._failed <= _BOUNDS.keys()
+
+    @property
+    def summary(self) -> str:
+        """All of it in one sentence."""
+        if not self.right:
+            return "The relay was NOT right."
+        over = [_BOUNDS[line.name] for line in self.lines if line.mark is Mark.FAILED]
+        tested = ", as far as it was tested" if self.limited else ""
+        return f"The relay was right{tested}" + (f", but {' and '.join(dict.fromkeys(over))}." if over else ".")
+
+    @property
+    def _failed(self) -> set[str]:
+        return {line.name for line in self.lines if line.mark is Mark.FAILED}
 
     def to_json(self) -> dict[str, Any]:
         """Give plain values."""
         lines = [{"name": i.name, "mark": i.mark, "text": i.text, "examples": list(i.examples)} for i in self.lines]
-        return {"ok": self.ok, "lines": lines, "notes": list(self.notes)}
+        said = {"ok": self.ok, "right": self.right, "limited": self.limited, "summary": self.summary}
+        return {**said, "lines": lines, "notes": list(self.notes)}
 
 
-def judge(seen: Observations, log: LogCheck, memory: Memory | None, p99_ms: float) -> Verdict:
-    """Judge a run. `memory` is None when the relay is not ours to look into."""
+def judge(seen: Observations, log: LogCheck, memory: Memory | None, p99_ms: float, busy: float = 0.0) -> Verdict:
+    """Judge a run. `memory` is None when the relay is not ours to look into; `busy`: load of a core beforehand."""
     lines = [
         _generator(seen),
-        _counted("server errors", seen.server_errors, f"of {seen.answers.done:,} answers", "none"),
+        _counted("server errors", seen.server_errors, f"of {counted(seen.answers.done, 'answer')}", "none"),
         _counted(
-            "answers", seen.answers, "other than the protocol says, or missing", f"all {seen.answers.done:,} right"
+            "answers", seen.answers, "other than the protocol says, or missing", f"{_all(seen.answers.done)} right"
         ),
         _kept(log),
         _streams(seen, log),
@@ -79,7 +103,7 @@ def judge(seen: Observations, log: LogCheck, memory: Memory | None, p99_ms: floa
         _fast("reading", seen, "read", p99_ms),
         _remembers(memory),
     ]
-    return Verdict([line for line in lines if line is not None], _notes(seen))
+    return Verdict([line for line in lines if line is not None], _notes(seen, busy), bool(seen.limited))
 
 
 def memory_bound(memory: Memory) -> int:
@@ -109,7 +133,7 @@ def _kept(log: LogCheck) -> Line:
         return Line(name, Mark.FAILED, f"{len(log.missing):,} of {log.acknowledged:,} missing{by_id}", log.missing[:5])
     if not log.acknowledged:
         return Line(name, Mark.FAILED, "none: nothing was published")
-    return Line(name, Mark.OK, f"all {log.acknowledged:,} are in the log")
+    return Line(name, Mark.OK, f"{_all(log.acknowledged)} {'is' if log.acknowledged == 1 else 'are'} in the log")
 
 
 def _streams(seen: Observations, log: LogCheck) -> Line:
@@ -119,11 +143,11 @@ def _streams(seen: Observations, log: LogCheck) -> Line:
     cuts = sum(stream.cuts for stream in seen.streams)
     faults = {"missing": found.gaps, "twice": found.repeats, "stray": found.strays, "broken": seen.stream_faults.faults}
     if any(faults.values()):
-        text = f"{found.frames:,} frames, " + ", ".join(f"{n:,} {what}" for what, n in faults.items() if n)
+        text = f"{counted(found.frames, 'frame')}, " + ", ".join(f"{n:,} {what}" for what, n in faults.items() if n)
         return Line(name, Mark.FAILED, text, [*found.examples, *seen.stream_faults.examples])
     if log.error:
         return Line(name, Mark.FAILED, "nothing to hold them against")
-    text = f"{found.frames:,} frames, streams: {len(seen.streams)}, cuts: {cuts}; no gap, none twice"
+    text = f"{counted(found.frames, 'frame')}, streams: {len(seen.streams)}, cuts: {cuts}; no gap, none twice"
     return Line(name, Mark.OK, text)
 
 
@@ -134,7 +158,7 @@ def _refused(name: str, tally: Tally) -> Line:
         )
     if not tally.done:
         return Line(name, Mark.UNTRIED, "none was tried")
-    return Line(name, Mark.OK, f"all {tally.done:,} refused with their code")
+    return Line(name, Mark.OK, f"{_all(tally.done)} refused with {'its' if tally.done == 1 else 'their'} code")
 
 
 def _floods(seen: Observations) -> Line:
@@ -143,7 +167,7 @@ def _floods(seen: Observations) -> Line:
         return Line(name, Mark.FAILED, f"{tally.faults:,} of {tally.done:,} not met by 429 in time", tally.examples)
     if not tally.done:
         return Line(name, Mark.UNTRIED, "none was finished")
-    return Line(name, Mark.OK, f"{tally.done:,} met: {seen.flooded:,} events answered 429 with Retry-After")
+    return Line(name, Mark.OK, f"{tally.done:,} met: {counted(seen.flooded, 'event')} answered 429 with Retry-After")
 
 
 def _chains(seen: Observations) -> Line:
@@ -154,7 +178,7 @@ def _chains(seen: Observations) -> Line:
         )
     if not tally.done:
         return Line(name, Mark.UNTRIED, "none was finished")
-    return Line(name, Mark.OK, f"{tally.done:,} chains, each step with the state and credit due")
+    return Line(name, Mark.OK, f"{counted(tally.done, 'chain')}, each step with the state and credit due")
 
 
 def _fast(name: str, seen: Observations, group: str, p99_ms: float) -> Line:
@@ -175,12 +199,16 @@ def _remembers(memory: Memory | None) -> Line:
     return Line(name, Mark.OK if memory.peak <= bound else Mark.FAILED, text)
 
 
-def _notes(seen: Observations) -> list[str]:
+def _all(number: int) -> str:
+    return f"{'' if number == 1 else 'all '}{number:,}"
+
+
+def _notes(seen: Observations, busy: float) -> list[str]:
     notes = []
     for code, count in sorted(seen.limited.items()):
         setting = LIMITS_OF_AN_ADDRESS.get(code, "ANPORIA_RATE_EXEMPT")
         notes.append(
-            f"{count:,} requests were answered {code}: the relay limits the address all of this comes from. That is no "
+            f"{counted(count, 'request')} {'was' if count == 1 else 'were'} answered {code}: the relay limits the address all of this comes from. That is no "
             f"fault, but less was tested. Start it with {setting}"
             + ("=<this address> to free it." if setting == "ANPORIA_RATE_EXEMPT" else "=0 to lift it.")
         )
@@ -191,4 +219,8 @@ def _notes(seen: Observations) -> list[str]:
         notes.append("signing did not keep up: the load was limited by this machine, not by the relay.")
     if seen.generator_busy > 0.9:
         notes.append("the load generator used a whole core: latencies are partly its own. Take fewer users.")
+    if busy > _BUSY:
+        notes.append(
+            f"this machine was busy when the test began (load of a core {busy:.1f}): latencies are partly that."
+        )
     return notes

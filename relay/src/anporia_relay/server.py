@@ -32,7 +32,7 @@ WRITE_S = 30.0  # an answer of which nobody takes a byte for so long is dropped;
 # A read of 256 KiB holds 14,000 small requests; each queued one takes some 3 kB. No honest client is so far ahead.
 MAX_PIPELINED = 64
 
-TICKS = 20  # a second; in each a part of the connections is looked through
+TICKS = 50  # a second; in each a part of the connections is looked through
 
 LINGER_S = 5.0  # a cut reader may still drain what the kernel holds; then the connection is dropped
 
