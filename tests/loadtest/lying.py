@@ -104,11 +104,21 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(response.status, given, response.read())
                 return
             self._head(response.status, {**given, "Connection": "close"})
+            whole = self.headers.get("Last-Event-ID", "").endswith("-0")  # the log from its beginning, for the verdict
+            held = b""
             while data := response.read1(65_536):
-                frames = _FRAME.findall(data)
-                if len(frames) > 1 and not self.server.dropped:  # another follows it, so that its place is missed
-                    self.server.dropped = frames[0]
-                    data = data.replace(frames[0], b"")
+                frames = [] if whole else _FRAME.findall(data)
+                if held and self.server.dropped:  # another stream's was
+                    data, held = held + data, b""
+                elif frames and not self.server.dropped:  # dropped once another follows, so that its place is missed
+                    if held:
+                        self.server.dropped, held = held, b""
+                    else:
+                        data = data.replace(frames[0], b"")
+                        if len(frames) > 1:
+                            self.server.dropped = frames[0]
+                        else:
+                            held = frames[0]
                 self.wfile.write(data)
         finally:
             connection.close()

@@ -56,7 +56,7 @@ def parse(arguments: Sequence[str]) -> tuple[Order, bool]:
     parser = _Parser(
         prog="anporia-loadtest",
         description="Load on a fresh relay on this machine, and whether it stayed right.",
-        epilog=f"Exit status: 0 right, 1 not right or too slow, 2 could not be run. A relay elsewhere needs {PERMISSION}.",
+        epilog=f"Exit status: 0 right, 1 not right or too slow, 2 not run. A relay elsewhere needs {PERMISSION}.",
         allow_abbrev=False,
     )
     add = parser.add_argument

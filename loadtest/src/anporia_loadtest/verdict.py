@@ -208,8 +208,8 @@ def _notes(seen: Observations, busy: float) -> list[str]:
     for code, count in sorted(seen.limited.items()):
         setting = LIMITS_OF_AN_ADDRESS.get(code, "ANPORIA_RATE_EXEMPT")
         notes.append(
-            f"{counted(count, 'request')} {'was' if count == 1 else 'were'} answered {code}: the relay limits the address all of this comes from. That is no "
-            f"fault, but less was tested. Start it with {setting}"
+            f"{counted(count, 'request')} {'was' if count == 1 else 'were'} answered {code}: the relay limits the "
+            f"address all of this comes from. That is no fault, but less was tested. Start it with {setting}"
             + ("=<this address> to free it." if setting == "ANPORIA_RATE_EXEMPT" else "=0 to lift it.")
         )
     deliver = seen.latencies.get("deliver")
