@@ -79,7 +79,7 @@ class Gate:
         self.open, self.batches = asyncio.Event(), list[list[str]]()
         transact = writing(store)._transact
 
-        async def wait(drafts: list[Draft]) -> tuple[dict[str, int], list[Committed]]:
+        async def wait(drafts: list[Draft]) -> tuple[dict[str, int], list[Committed], int]:
             self.batches.append([draft.event.id for draft in drafts])
             await asyncio.wait_for(self.open.wait(), 20)
             return await transact(drafts)

@@ -30,7 +30,9 @@ __all__ = ["Express", "ExpressConnection", "connection_to"]
 log = logging.getLogger("anporia.relay")
 
 MAX_HEAD = 2_048  # bytes of a header that is kept; usual ones have 150 to 600
-MAX_HEADS = 8_192  # so at most 16 MiB, with usual ones 3; clients, proxies in between and lengths make the variety
+# At most 33 MB, with usual headers 3; when it is full all are forgotten, and read once more. Clients, proxies in
+# between and lengths make the variety.
+MAX_HEADS = 8_192
 MAX_BODY = 65_536  # larger events, which come in several reads, are for the usual way
 
 _PATHS = frozenset({b"/events", b"/api/events"})
@@ -185,8 +187,8 @@ class ExpressConnection(Connection):
             self._head = head
             self._reading = "nothing"
             self._unset_keepalive_if_required()
-            if len(data) > end:
-                self._wait(data[end:])
+            if rest := data[end:].lstrip(b"\r\n"):  # empty lines between requests mean nothing (RFC 9112, section 2.2)
+                self._wait(rest)
             self.express.publish(self, head, data[begin:end])
 
     def _wait(self, data: bytes) -> None:

@@ -73,11 +73,13 @@ class LiveStream:
         socket.on_lost = self.ended.set
         if socket.gone:  # while the stream waited behind another answer
             self.ended.set()
+        elif subscriber.cut:  # the same
+            self._wake()
 
     def go_live(self) -> None:
         """Write what the hub queues from now on."""
         self._live = True
-        self._socket.on_writable = self.write
+        self._socket.on_writable = self._queue
         self.write()
 
     def write(self) -> None:
@@ -100,6 +102,10 @@ class LiveStream:
         if self._subscriber.cut:
             self.ended.set()
             self._socket.cut(self._subscriber.cut)
-        elif self._live and not self._due:
+        elif self._live:
+            self._queue()
+
+    def _queue(self) -> None:
+        if not self._due:
             self._due = True
             self._fanout.add(self)

@@ -34,7 +34,7 @@ __all__ = ["Accepted", "Pipeline", "Verdict", "internal"]
 
 log = logging.getLogger("anporia.relay")
 
-MAX_CHUNK = 256  # signatures of one request or turn under way at once: 4 batches, so both threads stay busy
+MAX_CHUNK = 256  # signatures of one request or turn under way at once: 4 batches, so two threads stay busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +130,16 @@ class Pipeline:
             asyncio.get_running_loop().call_soon(self._begin)
 
     def _begin(self) -> None:
-        """Take in what was offered in this turn; who has no room left to be verified at once waits alone for it."""
+        """Take in what was offered in this turn, together but for those who may wait: for room, or the store."""
         offered, self._offered = self._offered, []
         together: list[_Candidate] = []
         for candidate in offered:
-            if self._reserve(candidate.peer, 1):
-                together.append(candidate)
-            else:
+            if not self._reserve(candidate.peer, 1):
                 self._start(self._wait_alone(candidate))
+            elif candidate.event.kind in POLICIES:  # it asks the store, for which others need not wait
+                self._start(self._take_in([candidate]))
+            else:
+                together.append(candidate)
         for at in range(0, len(together), MAX_CHUNK):
             self._start(self._take_in(together[at : at + MAX_CHUNK]))
 
@@ -152,7 +154,7 @@ class Pipeline:
         await self._take_in([candidate])
 
     async def _take_in(self, group: list[_Candidate]) -> None:
-        """Judge and keep a group for which room is reserved; whatever happens, each is answered."""
+        """Judge and keep a group for which room is reserved; each is answered, whatever goes wrong."""
         kept: list[_Candidate] = []
         try:
             try:
@@ -185,6 +187,7 @@ class Pipeline:
                 self._prove(candidate, good, steady)
                 if policy := POLICIES.get(event.kind):
                     policy(event, await self._target(event, kept))
+                    steady = int(self._steady())  # some time may have gone by
                 self._limits.spend(event, candidate.peer, steady)
                 kinds.check_credit(event)  # after the budget is spent: as published relays have it (WIRE section 3)
             except Exception as exc:

@@ -53,7 +53,7 @@ async def _serve(config: Config) -> None:
     # The views are millions of objects that stay: without this, each full collection walks them all, 100 ms at a time.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, 20, 20)
+    gc.set_threshold(YOUNG_OBJECTS, 20, 20)  # older ones seldom: nearly all of them stay
 
     def say_ready() -> None:
         host, port = listener.getsockname()[:2]
@@ -72,12 +72,12 @@ async def _serve(config: Config) -> None:
     door = Door(config.max_connections_per_peer, relay.is_trusted_proxy, relay.count_refused)
     server = Server(relay, door, connection_to(relay), on_ready=say_ready, before_stop=relay.end_streams)
     loop = asyncio.get_running_loop()
-
-    def look_around() -> None:
-        door.tick(loop.time())
-        relay.settle()
-
-    ticks = [loop.create_task(every(1, relay.tick)), loop.create_task(every(1 / TICKS, look_around))]
+    often = 1 / TICKS
+    ticks = [
+        loop.create_task(every(1, relay.tick)),
+        loop.create_task(every(often, relay.settle)),
+        loop.create_task(every(often, lambda: door.tick(loop.time()))),
+    ]
     try:
         await server.serve([listener])
     finally:

@@ -62,9 +62,9 @@ class Door:
         if not self._to_see:
             self._to_see = list(self.connections)
             self._part = -(-len(self._to_see) // TICKS)
-        for connection in self._to_see[-self._part :]:
+        part, self._to_see = self._to_see[: self._part], self._to_see[self._part :]
+        for connection in part:
             connection.expire(now)
-        del self._to_see[-self._part :]
 
 
 class Connection(HttpToolsProtocol):

@@ -51,7 +51,9 @@ class Verifier:
 
     async def verify(self, signed: Sequence[Signed]) -> list[bool]:
         """Verify (public key, message, signature) triples; one answer each, in order."""
-        if not signed or (len(signed) <= ON_THE_SPOT and not self._busy):
+        if not signed:
+            return []
+        if len(signed) <= ON_THE_SPOT and not self._busy:
             started = time.perf_counter()
             answers = verify_many(signed)
             self.on_batch(len(signed), time.perf_counter() - started)
@@ -73,8 +75,13 @@ class Verifier:
             # A fair share for each free thread, so that 65 signatures do not become 64 + 1.
             parts = self._take(min(-(-self.queued // (self.threads - self._busy)), MAX_BATCH))
             batch = [one for question, begin, end in parts for one in question.signed[begin:end]]
+            try:
+                work = self._pool.submit(_timed, batch)
+            except RuntimeError as exc:  # no thread to be had
+                _fail(parts, exc)
+                continue
             self._busy += 1
-            self._pool.submit(_timed, batch).add_done_callback(partial(self._back, loop, parts))
+            work.add_done_callback(partial(self._back, loop, parts))
 
     def _take(self, size: int) -> _Parts:
         """Take so many signatures off the queue: stretches of one question or several."""
@@ -95,22 +102,26 @@ class Verifier:
 
     def _ended(self, loop: asyncio.AbstractEventLoop, parts: _Parts, work: _Work) -> None:
         self._busy -= 1
-        self._start(loop)
         try:
             answers, seconds = work.result()
+            self.on_batch(len(answers), seconds)
         except Exception as exc:
-            for question, _, _ in parts:
-                if not question.done.done():
-                    question.done.set_exception(exc)
-            return
-        self.on_batch(len(answers), seconds)
-        at = 0
-        for question, begin, end in parts:
-            question.answers[begin:end] = answers[at : at + end - begin]
-            question.missing -= end - begin
-            at += end - begin
-            if not question.missing and not question.done.done():  # done: the caller was cancelled
-                question.done.set_result(question.answers)
+            _fail(parts, exc)
+        else:
+            at = 0
+            for question, begin, end in parts:
+                question.answers[begin:end] = answers[at : at + end - begin]
+                question.missing -= end - begin
+                at += end - begin
+                if not question.missing and not question.done.done():  # done: the caller was cancelled
+                    question.done.set_result(question.answers)
+        self._start(loop)
+
+
+def _fail(parts: _Parts, exc: Exception) -> None:
+    for question, _, _ in parts:
+        if not question.done.done():
+            question.done.set_exception(exc)
 
 
 def _timed(batch: list[Signed]) -> tuple[list[bool], float]:

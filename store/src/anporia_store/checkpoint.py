@@ -18,27 +18,26 @@ __all__ = ["Checkpoints"]
 
 log = logging.getLogger("anporia.store")
 
-# Some 5,000 events. A larger log saves little more, and the next start after a crash reads all of it.
-LOG_BYTES = 64 * 1024 * 1024
-ROW_BYTES = 12 * 1024  # of pages that an event's row and its places in the indexes touch (2.8 pages measured)
-REST_PAGES = 500  # of 4 KiB: as many as the writer may wait for, some 3 ms and a sync
+LOG_BYTES = 64 * 1024 * 1024  # some 5,000 events; a larger log saves little more, and is read after a crash
+PAGE = 4_096  # SQLite's own default
+REST_PAGES = 500  # as many as the writer may wait for, some 3 ms and a sync
 MOST_PASSES = 5  # each is shorter than the one before by as much as the disk is faster than the writer
+AGAIN_BYTES = 4 * 1024 * 1024  # written until it is tried again, when somebody was reading in the log
 
 
 class Checkpoints:
     """Checkpoints one database when its log has grown; `writing` is held while the writer must wait."""
 
-    def __init__(self, writer: aiosqlite.Connection, own: aiosqlite.Connection, writing: asyncio.Lock) -> None:
-        self._writer = writer
-        self._own = own
+    def __init__(self, connection: aiosqlite.Connection, writing: asyncio.Lock) -> None:
+        self._connection = connection
         self._writing = writing
-        self._grown = 0  # bytes since the last checkpoint, as good as they can be told from outside
+        self._grown = 0  # bytes since the log began, as good as they can be told from outside
         self._failed = False  # which is said once
         self._task: asyncio.Task[None] | None = None
 
-    def notice(self, rows: int, size: int) -> None:
-        """Hear of a transaction of so many rows with so many bytes, and begin when it is time."""
-        self._grown += rows * ROW_BYTES + size
+    def notice(self, pages: int) -> None:
+        """Hear of a transaction that wrote some so many pages, and begin when it is time."""
+        self._grown += pages * PAGE
         if self._grown >= LOG_BYTES and self._task is None:
             self._grown = 0
             self._task = asyncio.create_task(self._run(), name="store-checkpoint")
@@ -47,15 +46,12 @@ class Checkpoints:
         """Let a checkpoint that is under way end, and the connection go."""
         if self._task:
             await asyncio.wait([self._task])
-        await self._own.close()
+        await self._connection.close()
 
     async def _run(self) -> None:
         try:
-            for _ in range(MOST_PASSES):
-                if await _pass(self._own) <= REST_PAGES:
-                    break
-            async with self._writing:  # with nothing left the next transaction begins the log anew, in the same file
-                await _pass(self._writer)
+            if not await self._checkpoint():
+                self._grown = LOG_BYTES - AGAIN_BYTES
             self._failed = False
         except DRIVER_ERRORS as exc:  # a full disk, say: nothing is lost, it all stays in the log until the next time
             if not self._failed:
@@ -64,8 +60,21 @@ class Checkpoints:
         finally:
             self._task = None
 
+    async def _checkpoint(self) -> bool:
+        """Copy pages until few are left, then these with the writer stopped; says whether the log begins anew."""
+        copied = -1
+        for _ in range(MOST_PASSES):
+            before = copied
+            _, pages, copied = await self._pass("PASSIVE")
+            if pages - copied <= REST_PAGES:
+                break
+            if copied == before:  # a reader, such as a backup, holds on to what comes next
+                return False
+        async with self._writing:
+            busy, _, _ = await self._pass("RESTART")
+        return not busy
 
-async def _pass(connection: aiosqlite.Connection) -> int:
-    """Copy what can be copied now; gives how many pages are left."""
-    ((_, pages, copied),) = await connection.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
-    return int(pages) - int(copied)
+    async def _pass(self, mode: str) -> tuple[int, int, int]:
+        """Give whether it had to leave off, and how many pages the log has and how many of them are copied."""
+        ((busy, pages, copied),) = await self._connection.execute_fetchall(f"PRAGMA wal_checkpoint({mode})")
+        return busy, pages, copied

@@ -22,7 +22,7 @@ from .checkpoint import Checkpoints
 from .errors import DRIVER_ERRORS, StoreError, translate
 from .store import Appended, Committed
 from .thread import within
-from .transaction import REMARK, Draft, Transaction, targets_of
+from .transaction import PAGES_A_MARK, REMARK, Draft, Transaction, targets_of
 
 if TYPE_CHECKING:
     from .sqlite import SqliteStore
@@ -62,7 +62,7 @@ class GroupCommit:
         self._in_flight: dict[str, tuple[_Submission, Event]] = {}  # by event id; the newest submission of it
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()  # one transaction at a time on the one connection
-        self._checkpoints = Checkpoints(connection, checkpointing, self._writing)
+        self._checkpoints = Checkpoints(checkpointing, self._writing)
         self._closing = False
         self._last = store.last_seq  # on disk; the store's own is what its listeners were told
         self._task = asyncio.create_task(self._write_forever(), name="store-writer")
@@ -133,7 +133,8 @@ class GroupCommit:
                 unique.setdefault(draft.event.id, draft)  # of two signatures over one id the first is kept
         started = time.perf_counter()
         try:
-            known, committed = await self._transact(list(unique.values()))
+            known, committed, pages = await self._transact(list(unique.values()))
+            self._checkpoints.notice(pages)
         except BaseException as exc:
             with contextlib.suppress(sqlite3.Error):  # after FULL, SQLite has often rolled back by itself
                 await self._connection.rollback()
@@ -147,7 +148,6 @@ class GroupCommit:
             return None
         if committed:
             self._last = committed[-1].seq
-            self._checkpoints.notice(len(committed), sum(len(item.serialised) for item in committed))
         return _Written(batch, known, committed, len(unique), time.perf_counter() - started)
 
     def _acknowledge(self, written: _Written) -> None:
@@ -192,8 +192,8 @@ class GroupCommit:
             context = {"message": f"a listener of the store failed: {listener!r}", "exception": exc}
             asyncio.get_running_loop().call_exception_handler(context)
 
-    async def _transact(self, drafts: list[Draft]) -> tuple[dict[str, int], list[Committed]]:
-        """Write one batch; gives the seq of ids that were there already, and what is new."""
+    async def _transact(self, drafts: list[Draft]) -> tuple[dict[str, int], list[Committed], int]:
+        """Write one batch; gives the seq of ids that were there, what is new, and some how many pages it took."""
         return await within(self._connection, Transaction(drafts, self._last, self._store.is_whole))
 
     async def distrust(self, targets: Set[str]) -> int:
@@ -217,6 +217,7 @@ class GroupCommit:
             )
             await write(REMARK, targets_of(target for target, _ in changes))
             await self._connection.commit()
+            self._checkpoints.notice(len(changes) * PAGES_A_MARK)
         except BaseException as exc:
             with contextlib.suppress(sqlite3.Error):
                 await self._connection.rollback()

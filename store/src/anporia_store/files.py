@@ -88,6 +88,7 @@ async def open_checkpointer(path: Path) -> aiosqlite.Connection:
     connection = await connect(path)
     async with _closed_on_failure(connection):
         await connection.execute("PRAGMA synchronous = FULL")
+        await connection.execute("PRAGMA busy_timeout = 0")  # it never waits for a reader: the writer waits for it
     return connection
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
 
 import orjson
@@ -98,7 +97,6 @@ def author_key(agent_id: str) -> int:
     return int(agent_id[:16], 16) - 2**63
 
 
-@lru_cache(maxsize=8_192)  # rooms and partners come again and again; at most 10 MB
 def tag_key(secret: bytes, name: str, value: str) -> int:
     """Hash a tag's name and value with the database's own secret into its integer key."""
     digest = blake2b(f"{name}\0{value}".encode("utf-8", "surrogatepass"), digest_size=8, key=secret).digest()

@@ -1,6 +1,6 @@
 """Reading the log: by id, in pages newest first, in stretches of the log's own order.
 
-Each reading connection has a thread of its own; a row is re-hashed before it is given to anybody.
+Each reading connection has a thread of its own; a row is held against its id before it is given to anybody.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import aiosqlite
@@ -41,7 +42,7 @@ class Reader:
         self.database_id = ""
         self.first_seq = 1
         self.last_seq = 0
-        self.on_damage: Callable[[int], None] = lambda _seq: None
+        self.on_damage: Callable[[int], None] = lambda _seq: None  # called in the writer's thread too
         self._secret = b""
         self._found_whole: dict[int, int] = {}  # seq: hash of the bytes that were held against their id
         self._closing = False
@@ -70,7 +71,7 @@ class Reader:
     def tag_keys(self, event: Event) -> set[int]:
         """Give the integer keys under which this database finds the event by its tags."""
         secret, names = self._secret, q.INDEXED_TAGS
-        return {q.tag_key(secret, tag[0], tag[1]) for tag in event.tags if len(tag) > 1 and tag[0] in names}
+        return {_key_of_tag(secret, tag[0], tag[1]) for tag in event.tags if len(tag) > 1 and tag[0] in names}
 
     async def _fetch(self, sql: str, args: Mapping[str, object] | Sequence[object]) -> list[sqlite3.Row]:
         if self._closing:
@@ -224,10 +225,7 @@ class Reader:
         missing = [row[0] for row in rows[:count] if row[1] is None]
         if not missing:
             return [row[:2] for row in rows[:count]]
-        large: dict[int, bytes] = {}
-        if missing:
-            found = await self._fetch(_BY_SEQ, (orjson.dumps(missing).decode(),))
-            large = {row[0]: row[1] for row in found}
+        large = {row[0]: row[1] for row in await self._fetch(_BY_SEQ, (orjson.dumps(missing).decode(),))}
         return [(seq, large.get(seq, b"") if raw is None else raw) for seq, raw, *_ in rows[:count]]
 
     async def revocation(self, event_id: str) -> bytes | None:
@@ -255,6 +253,14 @@ class Reader:
     def _must_be_whole(self, seq: int, raw: bytes) -> None:
         if not self.is_whole(seq, raw):
             raise StoreDamaged(f"row {seq} no longer hashes to its id; `anporia-relay verify` names all such rows")
+
+
+# Rooms and partners come again and again. 64 characters hold an id; so many of them take some 3 MB.
+_kept_key = lru_cache(maxsize=8_192)(q.tag_key)
+
+
+def _key_of_tag(secret: bytes, name: str, value: str) -> int:
+    return (_kept_key if len(value) <= 64 else q.tag_key)(secret, name, value)
 
 
 def must_ascend(after: int, rows: Sequence[sqlite3.Row]) -> None:

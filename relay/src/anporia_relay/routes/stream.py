@@ -115,6 +115,8 @@ async def _serve(
             await write(b"".join(frame(store.database_id, seq, raw) for seq, raw in part.rows))
             subscriber.wrote(0, loop.time())  # it takes what it is sent, so it is catching up, not stuck
         after = part.complete_to
+    if stream.ended.is_set():
+        return
     relay.hub.go_live(subscriber)
     stream.go_live()
     await stream.ended.wait()
