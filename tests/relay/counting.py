@@ -232,15 +232,15 @@ class Counted(Served):
         relay.verifier.on_batch, store.on_transaction = batch, transaction
         relay.hub._live = cast("Any", _Matching(relay.hub._live, counts))
         execute: Any = aiosqlite.Connection._execute
-        one_pass = checkpoint._pass
+        one_pass = checkpoint.Checkpoints._pass
 
         def hop(connection: aiosqlite.Connection, *args: Any) -> Any:
             counts("hops")
             return execute(connection, *args)
 
-        def passed(connection: aiosqlite.Connection) -> Coroutine[Any, Any, int]:
+        def passed(checkpoints: checkpoint.Checkpoints, mode: str) -> Coroutine[Any, Any, tuple[int, int, int]]:
             counts("passes")
-            return one_pass(connection)
+            return one_pass(checkpoints, mode)
 
         def read(
             connection: aiosqlite.Connection, work: Callable[[sqlite3.Connection], Any]
@@ -248,7 +248,7 @@ class Counted(Served):
             return within(connection, lambda raw: work(cast("Any", _Scanned(raw, counts))))
 
         self._patches.enter_context(patch.object(aiosqlite.Connection, "_execute", hop))
-        self._patches.enter_context(patch.object(checkpoint, "_pass", passed))
+        self._patches.enter_context(patch.object(checkpoint.Checkpoints, "_pass", passed))
         self._patches.enter_context(patch.object(reader, "within", read))
         for connection in (store._writer, *store._all_readers):
             self.run(self._trace(connection))

@@ -314,11 +314,11 @@ async def test_targets_within_one_batch(tmp_path: Path) -> None:
     def rollback(target: Event) -> Event:
         return sign('{"target_checkpoint":1,"reason":1}', kinds.ROLLBACK, ["e", target.id])
 
-    async with bench(tmp_path) as b:
-        verdicts = await b.judge(
+    async with bench(tmp_path) as b:  # one request: requests of one turn know nothing of each other
+        verdicts = await b.pipeline.accept([
             revoke(post), rollback(checkpoint), forged(sign("f")), revoke(sign("f")),
             post, checkpoint, other, revoke(post, 1), rollback(checkpoint), rollback(post), revoke(other),
-        )  # fmt: skip
+        ], STRANGER)  # fmt: skip
         assert [said(v) for v in verdicts] == [
             "target_missing", "target_missing", "bad_signature", "target_missing",
             "new", "new", "new", "new", "new", "target_missing", "not_yours",
@@ -797,3 +797,22 @@ def test_token_bucket_refills_steadily() -> None:
         taken.append(now)
     assert taken[:5] == [0] * 5
     assert all(later - earlier == 300 for earlier, later in pairwise(taken[4:]))
+
+
+async def test_nobody_waits_for_the_store_on_account_of_another(tmp_path: Path) -> None:
+    """A kind 9 asks the store for its target; a post of the same turn is kept meanwhile, however busy readers are."""
+    async with bench(tmp_path) as b:
+        mine = sign("mine")
+        await b.take(mine)
+        readers = [await b.store._readers.get() for _ in range(b.store._readers.qsize())]
+        loop = asyncio.get_running_loop()
+        revoked: asyncio.Future[Verdict] = loop.create_future()
+        posted: asyncio.Future[Verdict] = loop.create_future()
+        b.pipeline.offer(sign("", kinds.REVOKE, ["e", mine.id]), STRANGER, revoked.set_result)
+        b.pipeline.offer(sign("another"), STRANGER, posted.set_result)
+        async with asyncio.timeout(20):
+            assert said(await posted) == "new"
+            assert not revoked.done()
+            for reader in readers:
+                b.store._readers.put_nowait(reader)
+            assert said(await revoked) == "new"
