@@ -11,6 +11,7 @@ import contextlib
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import uvicorn
@@ -237,14 +238,19 @@ class Connection(HttpToolsProtocol):
                 return
         if ours_is_next:
             self.door.on_refused(error)
-            answer = refusal(error)
-            head = [STATUS_LINE[answer.status], b"content-type: application/json\r\nconnection: close\r\n"]
-            # whether an Origin was sent is not always known here
-            head.append(b"access-control-allow-origin: *\r\naccess-control-expose-headers: " + EXPOSED + b"\r\n")
-            head += [name + b": " + value + b"\r\n" for name, value in answer.headers if name != b"connection"]
-            head.append(b"content-length: %d\r\n\r\n" % len(answer.body))
-            self.transport.write(b"".join(head) + answer.body)
+            self.transport.write(_last_answer(error.code, str(error), error.retry_in))
         self._hang_up()
+
+
+@lru_cache(maxsize=16)  # thousands of half-open connections come due for the same reason
+def _last_answer(code: str, detail: str, retry_in: int | None) -> bytes:
+    answer = refusal(Rejected(code, detail, retry_in=retry_in))
+    head = [STATUS_LINE[answer.status], b"content-type: application/json\r\nconnection: close\r\n"]
+    # whether an Origin was sent is not always known here
+    head.append(b"access-control-allow-origin: *\r\naccess-control-expose-headers: " + EXPOSED + b"\r\n")
+    head += [name + b": " + value + b"\r\n" for name, value in answer.headers if name != b"connection"]
+    head.append(b"content-length: %d\r\n\r\n" % len(answer.body))
+    return b"".join(head) + answer.body
 
 
 def _header_too_large() -> Rejected:
