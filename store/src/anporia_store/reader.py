@@ -255,12 +255,13 @@ class Reader:
             raise StoreDamaged(f"row {seq} no longer hashes to its id; `anporia-relay verify` names all such rows")
 
 
-# Rooms and partners come again and again. 64 characters hold an id; so many of them take some 3 MB.
-_kept_key = lru_cache(maxsize=8_192)(q.tag_key)
+@lru_cache(maxsize=8_192)  # rooms and partners come again and again; so many of 64 characters take some 3 MB
+def _kept_key(secret: bytes, name: str, value: str) -> int:
+    return q.tag_key(secret, name, value)
 
 
 def _key_of_tag(secret: bytes, name: str, value: str) -> int:
-    return (_kept_key if len(value) <= 64 else q.tag_key)(secret, name, value)
+    return (_kept_key if len(value) <= 64 else q.tag_key)(secret, name, value)  # 64 hold an id
 
 
 def must_ascend(after: int, rows: Sequence[sqlite3.Row]) -> None:
