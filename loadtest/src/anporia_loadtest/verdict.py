@@ -152,33 +152,26 @@ def _streams(seen: Observations, log: LogCheck) -> Line:
 
 
 def _refused(name: str, tally: Tally) -> Line:
-    if tally.faults:
-        return Line(
-            name, Mark.FAILED, f"{tally.faults:,} of {tally.done:,} not refused as they must be", tally.examples
-        )
-    if not tally.done:
-        return Line(name, Mark.UNTRIED, "none was tried")
-    return Line(name, Mark.OK, f"{_all(tally.done)} refused with {'its' if tally.done == 1 else 'their'} code")
+    right = f"{_all(tally.done)} refused with {'its' if tally.done == 1 else 'their'} code"
+    return _tallied(name, tally, "not refused as they must be", "none was tried", right)
 
 
 def _floods(seen: Observations) -> Line:
-    name, tally = "floods", seen.floods
-    if tally.faults:
-        return Line(name, Mark.FAILED, f"{tally.faults:,} of {tally.done:,} not met by 429 in time", tally.examples)
-    if not tally.done:
-        return Line(name, Mark.UNTRIED, "none was finished")
-    return Line(name, Mark.OK, f"{tally.done:,} met: {counted(seen.flooded, 'event')} answered 429 with Retry-After")
+    right = f"{seen.floods.done:,} met: {counted(seen.flooded, 'event')} answered 429 with Retry-After"
+    return _tallied("floods", seen.floods, "not met by 429 in time", "none was finished", right)
 
 
 def _chains(seen: Observations) -> Line:
-    name, tally = "tasks", seen.chains
+    right = f"{counted(seen.chains.done, 'chain')}, each step with the state and credit due"
+    return _tallied("tasks", seen.chains, "with another state or credit", "none was finished", right)
+
+
+def _tallied(name: str, tally: Tally, wrong: str, untried: str, right: str) -> Line:
     if tally.faults:
-        return Line(
-            name, Mark.FAILED, f"{tally.faults:,} of {tally.done:,} with another state or credit", tally.examples
-        )
+        return Line(name, Mark.FAILED, f"{tally.faults:,} of {tally.done:,} {wrong}", tally.examples)
     if not tally.done:
-        return Line(name, Mark.UNTRIED, "none was finished")
-    return Line(name, Mark.OK, f"{counted(tally.done, 'chain')}, each step with the state and credit due")
+        return Line(name, Mark.UNTRIED, untried)
+    return Line(name, Mark.OK, right)
 
 
 def _fast(name: str, seen: Observations, group: str, p99_ms: float) -> Line:

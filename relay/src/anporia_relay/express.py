@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from anporia_wire import AnporiaError
 
@@ -20,7 +20,7 @@ from .http import Response, authorised, headers_of, refusal
 from .limits import Peer
 from .pipeline import Accepted, Verdict, internal
 from .routes.publish import answer_to, is_json, parse_event
-from .server import IDLE_S, Connection
+from .server import IDLE_S, Connection, head_of
 
 if TYPE_CHECKING:
     from .app import Relay
@@ -104,7 +104,7 @@ class Express:
         if isinstance(verdict, Accepted) and not cors and not last:
             if dated is not self._dated:
                 self._dated = dated
-                self._begin_ok = _begin(200, [*dated, (b"vary", b"Origin"), (b"content-type", b"application/json")])
+                self._begin_ok = head_of(200, [*dated, (b"vary", b"Origin"), (b"content-type", b"application/json")])
             self._ok.inc()
             body = answer_to(self._relay, verdict)
             return b"%bcontent-length: %d\r\n\r\n%b" % (self._begin_ok, len(body), body)
@@ -117,11 +117,7 @@ class Express:
         headers = [*dated, *headers_of(response, cors=cors)]
         if last:
             headers.append((b"connection", b"close"))
-        return _begin(response.status, headers) + b"\r\n" + response.body
-
-
-def _begin(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-    return STATUS_LINE[status] + b"".join(b"%b: %b\r\n" % header for header in headers)
+        return head_of(response.status, headers) + b"\r\n" + response.body
 
 
 class ExpressConnection(Connection):

@@ -21,7 +21,7 @@ from .errors import Rejected
 from .http import EXPOSED, refusal
 from .limits import Peer
 
-__all__ = ["IDLE_S", "TICKS", "Connection", "Door", "Server"]
+__all__ = ["IDLE_S", "TICKS", "Connection", "Door", "Server", "head_of"]
 
 # Settled limit 15, all of them.
 MAX_HEADER_BYTES = 16 * 1024
@@ -245,12 +245,17 @@ class Connection(HttpToolsProtocol):
 @lru_cache(maxsize=16)  # thousands of half-open connections come due for the same reason
 def _last_answer(code: str, detail: str, retry_in: int | None) -> bytes:
     answer = refusal(Rejected(code, detail, retry_in=retry_in))
-    head = [STATUS_LINE[answer.status], b"content-type: application/json\r\nconnection: close\r\n"]
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
     # whether an Origin was sent is not always known here
-    head.append(b"access-control-allow-origin: *\r\naccess-control-expose-headers: " + EXPOSED + b"\r\n")
-    head += [name + b": " + value + b"\r\n" for name, value in answer.headers if name != b"connection"]
-    head.append(b"content-length: %d\r\n\r\n" % len(answer.body))
-    return b"".join(head) + answer.body
+    headers += [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", EXPOSED)]
+    headers += [header for header in answer.headers if header[0] != b"connection"]
+    headers.append((b"content-length", b"%d" % len(answer.body)))
+    return head_of(answer.status, headers) + b"\r\n" + answer.body
+
+
+def head_of(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Give the status line and these headers, without the empty line that ends them."""
+    return STATUS_LINE[status] + b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
 def _header_too_large() -> Rejected:

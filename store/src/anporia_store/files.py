@@ -55,8 +55,7 @@ async def connect(database: Path | str, *, uri: bool = False) -> aiosqlite.Conne
     """Open any file. Raises `StoreUnusable`."""
     connection = aiosqlite.connect(database, timeout=_BUSY_SECONDS, uri=uri)
     # A program that forgot to close its store, or could not, must still end: what it was promised is on disk.
-    # (Before 0.22 the connection itself is the thread.)
-    thread: Any = getattr(connection, "_thread", connection)
+    thread: Any = connection._thread
     thread.daemon = True
     try:
         return await connection

@@ -11,6 +11,7 @@ import orjson
 from anporia_wire import Event, is_id, kinds
 
 from . import query as q
+from .checkpoint import PAGE
 from .store import Committed
 
 __all__ = ["MARKS", "PAGES_A_MARK", "REMARK", "Draft", "Transaction", "targets_of"]
@@ -89,7 +90,7 @@ class Transaction:
             write(REMARK, targets_of(touched))
         connection.commit()
         size = sum(len(item.serialised) for item in committed)
-        pages = PAGES_A_ROW * len(committed) + len(tags) // 5 + PAGES_A_MARK * len(touched) + size // 4_096
+        pages = PAGES_A_ROW * len(committed) + len(tags) // 5 + PAGES_A_MARK * len(touched) + size // PAGE
         return known, committed, pages
 
     def _already_stored(self, connection: sqlite3.Connection) -> tuple[dict[str, int], set[str], set[str]]:

@@ -365,7 +365,7 @@ OVERWRITE = frozenset(kind.number for kind in REGISTRY.values() if kind.overwrit
 
 def in_lobby(event: Event) -> bool:
     """Say whether an event is tagged for the lobby."""
-    for tag in event.tags:  # noqa: SIM110  # asked several times of each event, and `any` takes three times as long
+    for tag in event.tags:  # noqa: SIM110  # asked several times of each event, and `any` takes twice as long
         if len(tag) > 1 and tag[1] == LOBBY and tag[0] == "t":
             return True
     return False

@@ -64,7 +64,7 @@ def routes(relay: Relay) -> list[Route]:
                 taken[verdict.duplicate] += 1
                 answers.append(_ACCEPTED % (verdict.id.encode(), b"true" if verdict.duplicate else b"false"))
             else:
-                relay.metrics.refused.labels(verdict.code).inc()
+                relay.count_refused(verdict)
                 id_ = candidate.id if isinstance(candidate, Event) else None
                 answers.append(orjson.dumps(_refused(verdict, id_, now)) + b"\n")
         relay.metrics.accepted.inc(taken[False])
