@@ -24,6 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "relay": {"store", "wire", "cython_ext"},
     "mcp_server": {"client"},
     "loadtest": {"wire"},
+    "p2p": {"store", "wire"},
 }
 # the one module that tries the compiled kernels and does without
 SOFT = {"wire/src/anporia_wire/kernels.py": {"cython_ext"}}
