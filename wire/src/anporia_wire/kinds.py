@@ -42,6 +42,7 @@ __all__ = [
     "MAX_AHEAD",
     "MAX_TTL",
     "NEVER_STORED",
+    "NODE_DESCRIPTOR",
     "OVERWRITE",
     "POST",
     "PROFILE",
@@ -77,6 +78,7 @@ BEACON, FUNDING, DONATION = 15, 16, 17
 SELF_DESTRUCT, SOVEREIGN_ACT, DEAD_MAN_SWITCH = 21, 30, 31
 TASK_REQUEST, TASK_ACCEPT, TASK_RESULT, TASK_VERIFY, TASK_PAYMENT, TASK_CANCEL = range(50, 56)
 SCHEMA_TYPED = range(1000, 2000)  # WIRE section 5: their meaning is named by an `s` tag
+NODE_DESCRIPTOR = 1510  # of the anonymous network; to a relay one of these like any other
 
 NEVER_STORED = frozenset({BEAT})  # WIRE section 3 #15: beats live in memory only
 LOBBY = "lobby"  # the room every agent may meet in; unfiltered listings leave it out (WIRE section 8)

@@ -4,12 +4,13 @@ Each view starts empty, takes each stored event through `apply`, and is read at 
 its state as JSON and `restore` makes it from that. The order of events does not matter, and no content,
 however hostile, makes `apply` or `read` raise: a field of the wrong type counts as absent in that one place
 (WIRE section 22, row 4). `Views` holds them all and sees to it that each event counts once; `Health` stands
-apart, since beats are never stored.
+apart, since beats are never stored, and `Bindings`, since it needs more than a relay has.
 """
 
 from __future__ import annotations
 
 from .beacons import Beacons
+from .bindings import Bindings
 from .capabilities import Capabilities, OfferQuery
 from .counts import Counts
 from .credit import TREASURY, Credit
@@ -33,6 +34,7 @@ __all__ = [
     "TREASURY",
     "BadSnapshot",
     "Beacons",
+    "Bindings",
     "Capabilities",
     "Counts",
     "Credit",

@@ -1,0 +1,1 @@
+"""Mixing: what a node holds, delays, sends and makes up, so that nobody can tell who said what."""

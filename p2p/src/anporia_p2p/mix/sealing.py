@@ -1,0 +1,80 @@
+"""From a body to a packet: choose a path, draw the delays, build."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from ..sphinx import MAX_HOPS
+from .descriptor import Descriptor
+from .effects import Service
+from .packets import Leg, Packets
+from .paths import Paths
+from .profiles import Profile
+
+__all__ = ["SealedPacket", "Sealer"]
+
+
+@dataclass(frozen=True, slots=True)
+class SealedPacket:
+    """A packet ready to go. `mixes`: those it passes, in order, without this node; `held`: seconds they hold it."""
+
+    first_hop: bytes
+    packet: bytes
+    mixes: tuple[bytes, ...]
+    held: float
+
+
+class Sealer:
+    """Builds the packets of one node. The delays are the sender's to draw: one source of chance, and one who knows."""
+
+    def __init__(self, me: bytes, profile: Profile, packets: Packets, paths: Paths, rng: random.Random) -> None:
+        self._me = me
+        self._profile = profile
+        self._packets = packets
+        self._paths = paths
+        self._rng = rng
+        self.built = 0
+        """Packets and reply blocks made so far."""
+
+    def seal(self, now: float, service: Service, body: bytes, avoid: Collection[bytes] = ()) -> SealedPacket:
+        """Seal a body for the fifth mix of a fresh path. Raises `NoPath`, `BodyTooLarge`."""
+        path = self._paths.choose(now, avoid=avoid)
+        legs = self._legs(now, path)
+        legs[-1] = Leg(legs[-1].node_id, legs[-1].key)  # the last hop does not wait
+        return self._build(legs, bytes((service,)) + body)
+
+    def loop(self, now: float, my_key: bytes, nonce: bytes) -> SealedPacket:
+        """Seal a packet to oneself through four mixes. Raises `NoPath`."""
+        legs = self._home(now, my_key)
+        return self._build(legs, bytes((Service.LOOP,)) + nonce)
+
+    def reply_block(self, now: float, my_key: bytes) -> tuple[bytes, bytes, Any]:
+        """Make a reply block that leads home: gives it, the reply's id, and what reads the answer. Raises `NoPath`."""
+        self.built += 1
+        return self._packets.make_reply_block(self._home(now, my_key))
+
+    def _home(self, now: float, my_key: bytes) -> list[Leg]:
+        return [*self._legs(now, self._paths.choose(now, MAX_HOPS - 1)), Leg(self._me, my_key)]
+
+    def _legs(self, now: float, path: list[Descriptor]) -> list[Leg]:
+        legs = []
+        for node in path:
+            key = node.mix_key(now)
+            assert key is not None, "the directory gives nodes with a key only"
+            legs.append(Leg(node.node_id, key.key, round(self._delay() * 1e6)))
+        return legs
+
+    def _delay(self) -> float:
+        # exponential, and so without memory: of all held packets each is as likely to be the next to leave
+        while (delay := self._rng.expovariate(1 / self._profile.mean_delay)) > self._profile.max_delay:
+            pass
+        return delay
+
+    def _build(self, legs: list[Leg], body: bytes) -> SealedPacket:
+        self.built += 1
+        packet = self._packets.build(legs, body)
+        mixes = tuple(leg.node_id for leg in legs if leg.node_id != self._me)
+        return SealedPacket(legs[0].node_id, packet, mixes, sum(leg.delay_us for leg in legs) / 1e6)
