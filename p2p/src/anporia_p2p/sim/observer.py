@@ -3,9 +3,11 @@
 For each packet it keeps how likely it is that node u wrote it and that this is its h-th link. A mix's next packet is
 either its own or one of those it holds; since delays have no memory, each held one is as likely as the other, so the
 state of what leaves is the weighted mean of the states of what is held. That is how the simulators of Loopix and Nym
-track a message; here what is held is itself worked out from the taps. The observer knows the path length and all
-profiles, and may be given everybody's guards, which it could learn by counting. What it takes to be independent, the
-packets held at one mix, is not quite: `surprise` shows by how much it deceives itself.
+track a message; here what is held is itself worked out from the taps. The observer knows the path length, and may be
+given everybody's guards, which it could learn by counting. It also knows that a message leaves in the first slot after
+it was written, and that longer gaps between slots have more room for that: it keeps every state twice, once for any
+packet and once weighted for packets that carry a message. What it takes to be independent, the packets held at one
+mix, is not quite: `surprise` shows by how much it deceives itself.
 """
 
 from __future__ import annotations
@@ -91,7 +93,8 @@ class Observer:
         self._departure = 1 / profile.mean_delay
         self._corrupt = frozenset(corrupt)
         self._honest = np.array([node not in self._corrupt for node in range(nodes)])
-        self._held = [_Held(nodes * MAX_HOPS, now) for _ in range(nodes)]
+        self._held = [_Held(2 * nodes * MAX_HOPS, now) for _ in range(nodes)]
+        self._last_own = np.full(nodes, now)
         self._elsewhere = 1 / (nodes - 1)
         self._first = np.full((nodes, nodes), self._elsewhere)
 
@@ -110,7 +113,7 @@ class Observer:
         """Work out what a packet that leaves may be."""
         node = flight.sender
         if node in self._corrupt:
-            flight.notes = self._own(node) if flight.cause is None else self._passed_on(node, flight.cause.notes)
+            flight.notes = self._own(now, node) if flight.cause is None else self._passed_on(node, flight.cause.notes)
             return
         held = self._held[node]
         self._age(held, now)
@@ -119,10 +122,12 @@ class Observer:
         others = there * (self._departure * self._elsewhere)
         total = own + float(others.sum())
         if total <= 0.0:
-            flight.notes = self._own(node)
+            flight.notes = self._own(now, node)
             return
         state: Floats = (others / total) @ held.states[: held.count]
-        state[node * MAX_HOPS] += own / total
+        self._add_own(state, now, node, own / total)
+        if 2 * own > total:
+            self._last_own[node] = now
         flight.notes = state
         there *= 1 - others / total
 
@@ -148,7 +153,7 @@ class Observer:
 
     def guess(self, flight: Flight, author: int) -> Guess:
         """Say what is known of who wrote the message that this packet carried, having come out at its receiver."""
-        last = flight.notes.reshape(self._nodes, MAX_HOPS)[:, -1] * self._honest
+        last = flight.notes.reshape(2, self._nodes, MAX_HOPS)[1, :, -1] * self._honest
         last[flight.receiver] = 0.0  # a mix does not send to itself what it wants to be rid of
         total = float(last.sum())
         if total <= 0.0:
@@ -166,10 +171,16 @@ class Observer:
             held.there[: held.count] = kept / (1 - there + kept)
         held.at = now
 
-    def _own(self, node: int) -> Floats:
-        state = np.zeros(self._nodes * MAX_HOPS)
-        state[node * MAX_HOPS] = 1.0
+    def _own(self, now: float, node: int) -> Floats:
+        state = np.zeros(2 * self._nodes * MAX_HOPS)
+        self._add_own(state, now, node, 1.0)
         return state
+
+    def _add_own(self, state: Floats, now: float, node: int, likely: float) -> None:
+        """Add that a packet is its sender's own; among those a message is likelier the longer none had left before."""
+        state[node * MAX_HOPS] += likely
+        silence = (now - self._last_own[node]) * self._rate
+        state[(self._nodes + node) * MAX_HOPS] += likely * silence
 
     def _onward(self, node: int, state: Floats) -> tuple[Floats, float]:
         """Give the state a link on, if `node` passes the packet on at all, and how likely that is."""
@@ -177,7 +188,8 @@ class Observer:
         onward[1:] = state[:-1]
         onward[0::MAX_HOPS] = 0.0  # where the last link of one author would become the first of the next
         onward[node * MAX_HOPS : (node + 1) * MAX_HOPS] = 0.0  # what comes back to its author stays there
-        there = float(onward.sum())
+        onward[(self._nodes + node) * MAX_HOPS : (self._nodes + node + 1) * MAX_HOPS] = 0.0
+        there = float(onward[: self._nodes * MAX_HOPS].sum())
         return onward, there
 
     def _passed_on(self, node: int, notes: Any) -> Floats:
