@@ -41,8 +41,7 @@ class Sealer:
 
     def seal(self, now: float, service: Service, body: bytes, avoid: Collection[bytes] = ()) -> SealedPacket:
         """Seal a body for the fifth mix of a fresh path. Raises `NoPath`, `BodyTooLarge`."""
-        path = self._paths.choose(now, avoid=avoid)
-        legs = self._legs(now, path)
+        legs = self._legs(now, self._paths.choose(now, avoid=avoid))
         legs[-1] = Leg(legs[-1].node_id, legs[-1].key)  # the last hop does not wait
         return self._build(legs, bytes((service,)) + body)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FACTORS", "Point", "draw", "sweep"]
 
-FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0)  # of a profile's delay; 1 is the profile itself
+FACTORS = (0.03, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0)  # of a profile's delay; 1 is the profile itself
 _FLIGHTS = 25_000  # a point is worth: some hundred messages, two or three seconds of work
 _COLOURS = {"fast": "#D55E00", "balanced": "#0072B2", "slow": "#009E73"}  # Okabe and Ito's, told apart by all
 _INK = "#333333"
@@ -84,10 +84,10 @@ def draw(points: Sequence[Point], title: str, file: Path) -> None:
         axes.set_xscale("log")
         axes.set_ylim(bottom=0.0, top=max((point.max_bits for point in points), default=1.0) * 1.12)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.set_xlabel("one way, on average (seconds)")
+        axes.set_xlabel("one way, on average (seconds); below: what each node sends, and receives as much")
         axes.set_ylabel("uncertainty about the author (bits)")
         axes.set_title(title, loc="left", fontsize=11)
-        axes.legend(frameon=False, loc="lower right", fontsize=9)
+        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncol=3, fontsize=9)
         # nothing of the day and the version in the file: what did not change gives the same bytes
         figure.savefig(file, format="png", dpi=160, metadata={"Software": None})
         plt.close(figure)
@@ -96,7 +96,7 @@ def draw(points: Sequence[Point], title: str, file: Path) -> None:
 def _draw_profile(axes: Axes, profile: Profile, points: Sequence[Point], colour: str) -> None:
     ordered = sorted(points, key=lambda point: point.seconds)
     seconds = [point.seconds for point in ordered]
-    cost = f"{profile.name}: {gigabytes_a_day(profile):.3g} GB a node a day, each way"
+    cost = f"{profile.name}: {gigabytes_a_day(profile):.3g} GB a day"
     axes.plot(seconds, [point.bits for point in ordered], color=colour, linewidth=1.8, label=cost)
     axes.fill_between(
         seconds, [point.least_bits for point in ordered], [point.bits for point in ordered], color=colour, alpha=0.12
@@ -107,8 +107,7 @@ def _draw_profile(axes: Axes, profile: Profile, points: Sequence[Point], colour:
             axes.annotate(
                 f"{profile.name}\n{point.bits:.2f} bits",
                 (point.seconds, point.bits),
-                xytext=(0, -32),
+                xytext=(10, -30),
                 textcoords="offset points",
-                ha="center",
                 fontsize=9,
             )

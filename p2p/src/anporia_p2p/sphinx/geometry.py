@@ -8,7 +8,7 @@ delta 10,500  LIONESS; inside: 32 zero bytes | length 2 | flags 2 | body, filled
 ```
 
 The sizes follow from two wishes: five hops, and an event with a hybrid signature (3.8 kB deflated) together with one
-reply block in one body (docs/decisions/0033).
+reply block in one body (docs/p2p.md).
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ PACKET_BYTES = HEADER_BYTES + PAYLOAD_BYTES
 MAX_DELAY_US = 2**32 - 1  # four bytes: 71 minutes
 
 _NO_FLAGS = bytes(3)
+_NO_ID = bytes(ID_BYTES)
 
 
 class Command(IntEnum):
@@ -69,7 +70,7 @@ class Routing:
 
     command: Command
     delay_us: int = 0
-    id: bytes = bytes(ID_BYTES)
+    id: bytes = _NO_ID
 
     def to_bytes(self) -> bytes:
         """Write the 40 bytes."""
@@ -77,11 +78,17 @@ class Routing:
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Routing:
-        """Read 40 bytes. Raises `BadPacket` `bad_command` for an unknown command, or any flag yet."""
-        command, flags, delay_us, id_ = _ROUTING.unpack(raw)
-        if command not in _COMMANDS or flags != _NO_FLAGS:
+        """Read 40 bytes. Raises `BadPacket` `bad_command` for an unknown command, any flag yet, or an idle field.
+
+        A delay is idle but at a `FORWARD`, and an id at a `DELIVER`.
+        """
+        number, flags, delay_us, id_ = _ROUTING.unpack(raw)
+        command = _COMMANDS.get(number)
+        idle_delay = command is not Command.FORWARD and delay_us
+        idle_id = command is Command.DELIVER and id_ != _NO_ID
+        if command is None or flags != _NO_FLAGS or idle_delay or idle_id:
             raise BadPacket("bad_command")
-        return cls(_COMMANDS[command], delay_us, id_)
+        return cls(command, delay_us, id_)
 
 
 _COMMANDS = {int(command): command for command in Command}

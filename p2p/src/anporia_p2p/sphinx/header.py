@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from ..crypto import kdf, lioness, xwing
@@ -36,7 +36,10 @@ _TAG_BYTES = 16  # of 128 bits: 2^32 packets an hour still collide with probabil
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One mix of a path. `node_id`: 32 bytes; `key`: its mix key; `delay_us`: how long it is to hold the packet."""
+    """One mix of a path. `node_id`: 32 bytes; `key`: its mix key; `delay_us`: how long it is to hold the packet.
+
+    The last hop of a path holds nothing, whatever its delay says.
+    """
 
     node_id: bytes
     key: xwing.PublicKey
@@ -47,9 +50,9 @@ class Hop:
 class HopKeys:
     """What a hop's shared secret gives: keys of 32, 32 and 128 bytes, and 16 bytes by which a replay is known."""
 
-    mac: bytes
-    stream: bytes
-    lioness: bytes
+    mac: bytes = field(repr=False)
+    stream: bytes = field(repr=False)
+    lioness: bytes = field(repr=False)
     tag: bytes
 
     @classmethod
@@ -114,7 +117,7 @@ def assemble(layers: Sequence[Layer], random_bytes: Callable[[int], bytes]) -> b
 class OpenHeader:
     """A packet whose header was meant for this mix: its `tag` is to be looked up before the rest is worked on."""
 
-    packet: bytes
+    packet: bytes = field(repr=False)
     keys: HopKeys
 
     @property

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..crypto import lioness
 from ..errors import BadPacket, BodyTooLarge
@@ -26,7 +26,7 @@ class Forward:
 
     next_id: bytes
     delay_us: int
-    packet: bytes
+    packet: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Arrived:
     """A packet that ends here. `reply_id`: that of the reply block it came by, or None; `payload`: 10,500 bytes."""
 
     reply_id: bytes | None
-    payload: bytes
+    payload: bytes = field(repr=False)
 
 
 def build(path: Sequence[Hop], body: bytes, random_bytes: Callable[[int], bytes] = os.urandom) -> bytes:
