@@ -29,6 +29,7 @@ GOALS = {
     "crowds": "Crowds",
     "reads": "Reading",
     "growth": "As the log grows",
+    "p2p": "The anonymous network",
 }
 FURTHER = {"flame": "Where the CPU goes"}  # no goals: only when asked for
 

@@ -25,12 +25,14 @@ DOCUMENTS = [
     "client/README.md",
     "mcp_server/README.md",
     "loadtest/README.md",
+    "p2p/README.md",
     "docs/client.md",
     "docs/mcp.md",
     "docs/relay.md",
     "docs/protocol.md",
     "docs/performance.md",
     "docs/conformance.md",
+    "docs/p2p.md",
     "CONTRIBUTING.md",
 ]
 _FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

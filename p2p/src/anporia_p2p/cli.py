@@ -6,8 +6,10 @@ Exit status 0; 1 where the simulation could not be finished; 2 for an order that
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -92,12 +94,13 @@ def _parser() -> _Parser:
 
 
 def _scenario(parser: _Parser, given: argparse.Namespace) -> Scenario:
-    try:
-        from .sim.costs import measure
-        from .sim.flights import Costs
-        from .sim.scenario import Scenario
-    except ModuleNotFoundError as exc:
-        parser.exit(2, f"anporia-node sim: {exc.name} is not installed: it comes with anporia-p2p[sim]\n")
+    for name in ("numpy", *(["matplotlib"] if given.plot else [])):
+        if not _installed(name):
+            parser.exit(2, f"anporia-node sim: {name} is not installed: it comes with anporia-p2p[sim]\n")
+    from .sim.costs import measure
+    from .sim.flights import Costs
+    from .sim.scenario import Scenario
+
     measured, _ = measure()
     unwrap = measured.unwrap if given.unwrap_us is None else given.unwrap_us / 1e6
     # what is given in place of a measurement makes the whole run repeat: building takes some six times as long
@@ -122,6 +125,13 @@ def _scenario(parser: _Parser, given: argparse.Namespace) -> Scenario:
 _BUILD_TO_UNWRAP = 6.0  # five encapsulations and five layers, against one of each
 
 
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # taken out on purpose
+        return False
+
+
 def _check(parser: _Parser, given: argparse.Namespace) -> None:
     honest = given.nodes - round(given.corrupt * given.nodes)
     alive = honest - round(given.dead * honest)
@@ -132,14 +142,17 @@ def _check(parser: _Parser, given: argparse.Namespace) -> None:
             parser.error(f"--plot: {str(given.plot)!r} does not end in .png")
         if not given.plot.parent.is_dir():
             parser.error(f"--plot: the folder {str(given.plot.parent)!r} does not exist")
+        # now, and not after minutes of work
+        if given.plot.is_dir() or not os.access(given.plot if given.plot.exists() else given.plot.parent, os.W_OK):
+            parser.error(f"--plot: {str(given.plot)!r} cannot be written")
 
 
 def _simulate(parser: _Parser, given: argparse.Namespace) -> None:
+    scenario = _scenario(parser, given)
     from .sim.curve import draw, sweep
     from .sim.scenario import simulate
     from .sim.table import print_outcome
 
-    scenario = _scenario(parser, given)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
         run = bars.add_task(f"{given.nodes} nodes, {given.profile}", total=1.0)
