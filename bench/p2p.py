@@ -38,6 +38,7 @@ from bench._figures import Figure, markdown
 
 NODES = 50
 FLIGHTS = 75_000  # packets on links a simulation: a thousand messages in the fast profile
+QUICK_FLIGHTS = 1_500
 DEAD_WARM_UP = 0.0  # seconds of loops before the first message: without health data the retries have to do it
 WINDOWS = 300  # times half of 20 nodes, of each kind: half of them judge, so that chance is 0.018
 
@@ -129,7 +130,7 @@ def simulated(runs: int, quick: bool, costs: Costs) -> list[Figure]:
 
 
 def _simulate(profile: Profile, seed: int, quick: bool, costs: Costs, settings: dict[str, float | bool]) -> Outcome:
-    flights = FLIGHTS / 25 if quick else FLIGHTS
+    flights = QUICK_FLIGHTS if quick else FLIGHTS
     minutes = flights / (profile.packets_per_second * NODES) / 60
     order = Scenario(NODES, profile, seed, minutes, costs)
     return simulate(replace(order, **settings))  # type: ignore[arg-type]  # mypy does not see into the dictionary
@@ -172,7 +173,7 @@ def dead_mixes(runs: int, quick: bool, costs: Costs) -> list[Figure]:
 
 def observed(quick: bool) -> list[Figure]:
     """Who speaks, by counting packets."""
-    windows = 10 if quick else WINDOWS
+    windows = 2 if quick else WINDOWS
     shares = watch(20, PROFILES["balanced"], 1, windows, window=100.0)
     # several thresholds are tried, so that the best of them is chance's best too
     return [Figure(f"who speaks, by {name}", "advantage", [share], 0.05) for name, share in shares.items()]

@@ -27,7 +27,9 @@ __all__ = [
     "QueueFull",
 ]
 
-REASONS = frozenset({"bad_size", "bad_mac", "bad_command", "bad_payload"})
+REASONS = frozenset(
+    {"bad_size", "bad_mac", "bad_command", "bad_payload", "replay", "replay_cache_full", "unknown_next"}
+)
 
 
 class P2pError(AnporiaError):

@@ -187,9 +187,23 @@ class Mix:
         return block
 
     def answer(self, block: bytes, body: bytes) -> None:
-        """Answer a reply block, in a slot as everything. Raises `QueueFull`, `BadPacket`, `BodyTooLarge`."""
+        """Answer a reply block, in a slot as everything. Raises `QueueFull`, `BodyTooLarge`, `BadPacket`.
+
+        `BadPacket` is for a block of another size, and for one that begins at a node that nobody knows.
+
+        For the services of mixes, whose place is no secret: who made the block chose its first mix, and that one sees
+        who answers.
+        """
         self._room(1)
         first_hop, packet = self._packets.answer(block, body)
+        if first_hop == self.me:
+            unwrapped = self._epochs.take(packet).unwrap()
+            if not isinstance(unwrapped, Forward):
+                raise BadPacket("unknown_next")
+            first_hop, packet = unwrapped.next_id, unwrapped.packet
+        if first_hop == self.me or first_hop not in self.directory:
+            # a slot in which nothing leaves would be seen
+            raise BadPacket("unknown_next")
         self._queue.append(_Queued(first_hop, packet, None))
 
     # how it does that
@@ -205,10 +219,10 @@ class Mix:
 
     def _arrived(self, arrived: Arrived) -> list[Effect]:
         if arrived.reply_id is not None:
-            _, keys = self._replies.pop(arrived.reply_id, (0.0, None))
-            if keys is None:
+            awaited = self._replies.pop(arrived.reply_id, None)
+            if awaited is None:
                 return self._dropped("unknown_reply")
-            return [Reply(arrived.reply_id, self._packets.read_reply(keys, arrived.payload))]
+            return [Reply(arrived.reply_id, self._packets.read_reply(awaited[1], arrived.payload))]
         body = self._packets.read(arrived.payload)
         service = _SERVICES.get(body[:1])
         if service is None:
@@ -226,6 +240,7 @@ class Mix:
             if queued.message_id is not None:
                 self._messages.sent(now, queued.message_id)
             self.sent["real"] += 1
+            self._cover.renew()
             return [Send(queued.first_hop, queued.packet)]
         else:
             what, sealed = "drop", self._cover.drop(now)
@@ -239,8 +254,8 @@ class Mix:
         try:
             for _ in range(message.copies):
                 self._room(1)
-                sealed = self._sealer.seal(now, Service.PUBLISH, message.body, avoid=message.used)
-                message.used.update(sealed.mixes[1:])  # the guard is one of few, and used again
+                sealed = self._sealer.seal(now, Service.PUBLISH, message.body, avoid=message.avoid)
+                message.use(sealed.mixes)
                 self._queue.append(_Queued(sealed.first_hop, sealed.packet, message.id))
                 copies += 1
         except (NoPath, QueueFull):

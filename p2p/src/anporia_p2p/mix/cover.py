@@ -70,6 +70,10 @@ class Cover:
         self._health.sent_loop(nonce, sealed.mixes, now + sealed.held + slack)
         return sealed
 
+    def renew(self) -> None:
+        """Have the drop made anew: after a real packet there is to be as much to do as after cover."""
+        self._drop = None
+
     def drop(self, now: float) -> SealedPacket | None:
         """Take the drop."""
         if self._drop is None:

@@ -7,6 +7,7 @@ too, for it cannot tell them from the packets it wants to be rid of). It cannot 
 from __future__ import annotations
 
 import heapq
+import math
 import statistics
 from collections.abc import Collection, Iterable
 
@@ -14,6 +15,7 @@ __all__ = ["Health"]
 
 _SKIP_BELOW = 0.8  # of the median: with a tenth of the mixes dead, loops through a good one come home 73 times of 100
 _LEAST_PROBES = 4.0  # before a mix is judged; then a good one has lost all with probability 0.27^4 = 0.5 %
+_DEVIATIONS = 2.0  # below what that share of its probes would give on average: chance goes so far one time in 40
 _KEPT = 0.95  # of what older probes weigh at each new one: some 20 probes count, and a mix that came back is found so
 _MOST_SKIPPED = 1 / 3  # of the mixes: a liar must not be able to choose our paths by making others look bad
 _MAX_LOOPS = 4_096  # under way; the fast profile has under ten
@@ -64,15 +66,23 @@ class Health:
         return self._came[mix] / probes if probes >= _LEAST_PROBES else None
 
     def suspects(self, mixes: Collection[bytes]) -> frozenset[bytes]:
-        """Give those of `mixes` to be left out of paths: far below the median, and the worst third at most."""
+        """Give those of `mixes` to be left out: below 80 % of the median by more than chance, a third at most."""
         if self._judged is not None and self._judged[0] is mixes:
             return self._judged[1]  # a path is chosen ten times for each probe that comes home
         scores = {mix: score for mix in mixes if (score := self.score(mix)) is not None}
-        bound = _SKIP_BELOW * statistics.median(scores.values()) if scores else 0.0
-        bad = sorted((score, mix) for mix, score in scores.items() if score < bound)
+        median = statistics.median(scores.values()) if scores else 0.0
+        bad = sorted((score, mix) for mix, score in scores.items() if self.accused(mix, median))
         suspects = frozenset(mix for _, mix in bad[: int(len(mixes) * _MOST_SKIPPED)])
         self._judged = (mixes, suspects)
         return suspects
+
+    def accused(self, mix: bytes, usual: float) -> bool:
+        """Say whether a mix is below 80 % of the `usual` score by more than chance; False before it is judged."""
+        score = self.score(mix)
+        if score is None:
+            return False
+        bound = _SKIP_BELOW * usual
+        return score < bound - _DEVIATIONS * math.sqrt(bound * (1 - bound) / self._probes[mix])
 
     def forget(self, known: Collection[bytes]) -> None:
         """Drop what is known of mixes that are no longer in the directory."""

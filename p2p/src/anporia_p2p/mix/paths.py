@@ -27,19 +27,22 @@ class Paths:
         self._health = health
         self._rng = rng
 
-    def choose(self, now: float, hops: int = MAX_HOPS, avoid: Collection[bytes] = ()) -> list[Descriptor]:
+    def choose(
+        self, now: float, hops: int = MAX_HOPS, avoid: Collection[bytes] = (), *, probing: bool = False
+    ) -> list[Descriptor]:
         """Give `hops` different mixes, none of them this node, the first of them a guard. Raises `NoPath`.
 
-        Mixes that loops accuse are left out; those in `avoid` too, after the first hop and as long as enough others
-        are left.
+        Mixes that loops accuse are left out, unless this is to probe them; those in `avoid` too, as long as enough
+        others are left.
         """
         nodes = self._directory.usable(now)
-        suspects = self._health.suspects(nodes)
+        suspects = frozenset() if probing else self._health.suspects(nodes)
         mixes = {id_: node for id_, node in nodes.items() if id_ != self._me and id_ not in suspects}
-        guards = self._guards.current(now, nodes, suspects | {self._me})
+        bad_guards = frozenset() if probing else self._bad_guards()
+        guards = self._guards.current(now, nodes, suspects | bad_guards | {self._me})
         if not guards:
             raise NoPath("no guard can be used: too few nodes are known, or too many do not answer")
-        first = nodes[self._rng.choice(guards)]
+        first = nodes[self._rng.choice([guard for guard in guards if guard not in avoid] or guards)]
         path = self._extend([first], hops, {id_: node for id_, node in mixes.items() if id_ not in avoid})
         if path is None and avoid:
             path = self._extend([first], hops, mixes)
@@ -47,21 +50,33 @@ class Paths:
             raise NoPath(f"{hops} mixes of different networks are needed, and of {len(mixes)} known ones too few fit")
         return path
 
+    def _bad_guards(self) -> frozenset[bytes]:
+        """Give the guards that fare far worse than the best of them.
+
+        All loops enter by guards: where two of three are bad the median of all mixes is too low to tell.
+        """
+        guards = [guard.node_id for guard in self._guards.kept]
+        best = max((score for guard in guards if (score := self._health.score(guard)) is not None), default=0.0)
+        return frozenset(guard for guard in guards if self._health.accused(guard, best))
+
     def _extend(self, path: list[Descriptor], hops: int, mixes: Mapping[bytes, Descriptor]) -> list[Descriptor] | None:
         candidates = list(mixes.values())
         path = list(path)
         while len(path) < hops:
-            for _ in range(_TRIES):
-                if candidates and not any(_related(one := self._rng.choice(candidates), other) for other in path):
-                    path.append(one)
-                    break
-            else:
-                # hardly any fits: look at each
-                fitting = [one for one in candidates if not any(_related(one, other) for other in path)]
-                if not fitting:
-                    return None
-                path.append(self._rng.choice(fitting))
+            one = self._draw(candidates, path)
+            if one is None:
+                return None
+            path.append(one)
         return path
+
+    def _draw(self, candidates: list[Descriptor], path: list[Descriptor]) -> Descriptor | None:
+        for _ in range(_TRIES if candidates else 0):
+            one = self._rng.choice(candidates)
+            if not any(_related(one, other) for other in path):
+                return one
+        # hardly any fits: look at each
+        fitting = [one for one in candidates if not any(_related(one, other) for other in path)]
+        return self._rng.choice(fitting) if fitting else None
 
 
 def _related(a: Descriptor, b: Descriptor) -> bool:

@@ -17,6 +17,9 @@ from .profiles import Profile
 __all__ = ["SealedPacket", "Sealer"]
 
 
+_PROBING = 0.25  # of the loops: a mix that came back is used again after some 13 of them, 5 minutes in `fast`
+
+
 @dataclass(frozen=True, slots=True)
 class SealedPacket:
     """A packet ready to go. `mixes`: those it passes, in order, without this node; `held`: seconds they hold it."""
@@ -47,16 +50,19 @@ class Sealer:
 
     def loop(self, now: float, my_key: bytes, nonce: bytes) -> SealedPacket:
         """Seal a packet to oneself through four mixes. Raises `NoPath`."""
-        legs = self._home(now, my_key)
+        # some go through suspects too: how else would be found out that one is back, or was accused by chance
+        path = self._paths.choose(now, MAX_HOPS - 1, probing=self._rng.random() < _PROBING)
+        legs = [*self._legs(now, path), Leg(self._me, my_key)]
         return self._build(legs, bytes((Service.LOOP,)) + nonce)
 
     def reply_block(self, now: float, my_key: bytes) -> tuple[bytes, bytes, Any]:
-        """Make a reply block that leads home: gives it, the reply's id, and what reads the answer. Raises `NoPath`."""
-        self.built += 1
-        return self._packets.make_reply_block(self._home(now, my_key))
+        """Make a reply block that leads home: gives it, the reply's id, and what reads the answer. Raises `NoPath`.
 
-    def _home(self, now: float, my_key: bytes) -> list[Leg]:
-        return [*self._legs(now, self._paths.choose(now, MAX_HOPS - 1)), Leg(self._me, my_key)]
+        The guard is its last mix, next to home: were it the first, whoever gets some blocks would know one's guards.
+        """
+        self.built += 1
+        path = self._paths.choose(now, MAX_HOPS - 1)
+        return self._packets.make_reply_block([*self._legs(now, path[::-1]), Leg(self._me, my_key)])
 
     def _legs(self, now: float, path: list[Descriptor]) -> list[Leg]:
         legs = []

@@ -86,15 +86,22 @@ class Network:
 
     def run(self, until: float) -> None:
         """Let time pass."""
+        if until < self.now:
+            raise ValueError("time does not go back")
         heap = self._heap
         while heap and heap[0][0] <= until:
             self.now, _, action, arguments = heapq.heappop(heap)
             action(*arguments)
         self.now = until
 
-    def woke(self, node: Node) -> None:
-        """Look again at a node's deadline, after something was asked of it from outside."""
-        self._schedule(node)
+    def ask(self, node: Node, request: Callable[[Mix], object]) -> None:
+        """Ask something of a node's core as its owner, at the cost of what it builds for it; looks at its deadline."""
+        before = node.mix.built
+        try:
+            request(node.mix)
+        finally:
+            node.busy_until = max(self.now, node.busy_until) + (node.mix.built - before) * self.costs.build
+            self._schedule(node)
 
     def inject(self, sender: Node, receiver: Node, packet: bytes) -> None:
         """Send any bytes over a link, as an attacker may."""

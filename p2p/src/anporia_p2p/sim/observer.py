@@ -27,6 +27,7 @@ from .flights import Flight
 __all__ = ["Guess", "Observer"]
 
 _FORGOTTEN = 1e-3  # a packet this unlikely to be still held is no longer looked at
+_LONGEST = -100.0  # mean delays of silence: longer would be zero by zero for a mix that is dead
 _FIRST_ROOM = 64  # packets held at one mix that there is room for at first
 
 Floats = npt.NDArray[np.float64]
@@ -126,8 +127,8 @@ class Observer:
             return
         state: Floats = (others / total) @ held.states[: held.count]
         self._add_own(state, now, node, own / total)
-        if 2 * own > total:
-            self._last_own[node] = now
+        # when its last own packet left is known as far as it is known that this is one
+        self._last_own[node] += (now - self._last_own[node]) * own / total
         flight.notes = state
         there *= 1 - others / total
 
@@ -167,7 +168,7 @@ class Observer:
         """Let time pass in which nothing left this mix: what it may hold becomes less likely to be there."""
         if now > held.at and held.count:
             there = held.there[: held.count]
-            kept = there * math.exp((held.at - now) * self._departure)
+            kept = there * math.exp(max(_LONGEST, (held.at - now) * self._departure))
             held.there[: held.count] = kept / (1 - there + kept)
         held.at = now
 

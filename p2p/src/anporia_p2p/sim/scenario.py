@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..mix.guards import GUARDS
-from ..mix.messages import MAX_TRIES
 from ..mix.profiles import Profile
 from ..sphinx import MAX_HOPS
 from .flights import Costs, Flight
@@ -22,7 +21,6 @@ __all__ = ["MIN_NODES", "Scenario", "simulate"]
 
 MIN_NODES = MAX_HOPS + 2  # five mixes that are neither the author nor each other, and one to choose among
 _WARM_UP = 3.0  # times the usual latency until mixes hold what they usually hold
-_PATIENCE = 3.0  # times the usual latency an author waits after each try, and one more for the last to arrive
 _SLICES = 200  # of the run, between reports of progress
 
 
@@ -103,9 +101,8 @@ def simulate(scenario: Scenario, progress: Callable[[float], None] = lambda done
         world.network.run(starts + (ends - starts) * part / _SLICES)
         progress(0.95 * part / _SLICES)
     flights, sent = world.network.flights - flights, world.sent - sent
-    # until the last message is heard, or has failed
-    tries = MAX_TRIES if dead or scenario.loss else 1
-    world.network.run(ends + (_PATIENCE * tries + 1) * profile.expected_latency)
+    while world.pending:  # each is heard or fails in the end
+        world.network.run(world.network.now + profile.expected_latency)
     progress(1.0)
     return Outcome(
         nodes=scenario.nodes,

@@ -100,6 +100,11 @@ class World:
         return self.network.nodes
 
     @property
+    def pending(self) -> int:
+        """How many messages are neither heard nor failed."""
+        return sum(letter.tries is None and not letter.failed for letter in self.letters.values())
+
+    @property
     def sent(self) -> Counter[str]:
         """Packets sent by what they were: `real`, `loop`, `drop`, `forward`."""
         total: Counter[str] = Counter()
@@ -128,10 +133,9 @@ class World:
         id_ = hashlib.blake2b(f"{self.seed}/{name}".encode(), digest_size=_MESSAGE_BYTES).digest()
         letter = self.letters[id_] = Letter(number, self.network.now)
         try:
-            node.mix.publish(self.network.now, id_, id_)
+            self.network.ask(node, lambda mix: mix.publish(self.network.now, id_, id_))
         except P2pError:
             letter.failed = True
-        self.network.woke(node)
         return id_
 
     def stop(self, number: int) -> None:
