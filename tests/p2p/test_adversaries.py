@@ -71,7 +71,7 @@ def used(world: World, by: int, paths: int = 100) -> set[int]:
     numbers = {node.id: node.number for node in world.nodes}
     mix = world.nodes[by].mix
     choosing = Paths(mix.me, world.directory, mix.guards, mix.health, chance("used"))
-    return {numbers[one.node_id] for _ in range(paths) for one in choosing.choose(world.network.now)}
+    return {numbers[one.node_id] for _ in range(paths) for one in choosing.out(world.network.now)}
 
 
 @dataclass
@@ -227,7 +227,8 @@ def test_a_tenth_of_lost_packets_keeps_nothing_from_being_heard(counts: Callable
     world = World(14, FAST, seed=1, links=lossy(0.1))
     messages = counts(1_000, soak=10_000)
     settle(world, publish(world, range(14), messages, messages / 80))
-    assert len(heard(world)) >= 0.999 * messages
+    # none of nine copies gets through with 0.41^9 = 0.03 %
+    assert len(heard(world)) >= 0.997 * messages
     tries = Counter(letter.tries for letter in heard(world))
     # five links each: 59 % at once; then two copies
     assert abs(tries[1] - 0.9**5 * messages) < 5 * math.sqrt(messages / 4)

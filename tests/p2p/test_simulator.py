@@ -325,7 +325,7 @@ def test_an_outcome_has_all_its_figures() -> None:
     latency, bits = figures["latency_ms"], figures["h_user_bits"]
     assert latency.keys() == {"mean", "p50", "p95"} and bits.keys() >= {"mean", "min", "max_possible"}
     assert 0 < latency["p50"] < latency["p95"] and latency["p50"] / 2 < latency["mean"] < latency["p95"]
-    assert bits["min"] <= bits["mean"] <= bits["max_possible"] == round(math.log2(9), 3)
+    assert bits["min"] <= bits["mean"] <= bits["max_possible"] == round(math.log2(10), 3)
     assert (figures["unwrap_us_median"], figures["build_us_median"]) == (150.0, 700.0)
     assert figures["packet_bytes"] == PACKET_BYTES == 16_380
     assert figures["bytes_per_delivery"] == pytest.approx(figures["packets"] * 16_380 / figures["delivered"], abs=1)

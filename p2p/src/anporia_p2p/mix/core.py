@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import BadPacket, NoPath, QueueFull
+from ..errors import BadPacket, P2pError, QueueFull
 from ..sphinx import Arrived, Forward
 from .admission import Admission
 from .cover import Cover
@@ -49,7 +49,7 @@ class _Queued:
 
 
 class Mix:
-    """One node's mixing. `me`: its id, 32 bytes; all times are Unix seconds of one clock that never steps back.
+    """One node's mixing. `me`: its id, 32 bytes; times are Unix seconds, and one before the last counts as the last.
 
     `rng` draws paths, delays and nonces, `slot_rng` the times of slots; outside of simulations both are
     `random.SystemRandom()`. `guards`: those kept from before a restart. `drops` counts by reason what ended here
@@ -71,6 +71,7 @@ class Mix:
     ) -> None:
         rng = random.SystemRandom() if rng is None else rng
         self.me = me
+        self._now = now
         self.profile = profile
         self.directory = directory
         self.drops: Counter[str] = Counter()
@@ -105,6 +106,7 @@ class Mix:
 
     def handle(self, now: float, peer: bytes, packet: bytes) -> list[Effect]:
         """Take a packet that the node `peer` sent; it is checked in the order of what a check costs."""
+        now = self._clock(now)
         if not self._admission.admit(now, peer):
             return self._dropped("peer_rate")
         if self._hold.full:
@@ -119,13 +121,16 @@ class Mix:
 
     def tick(self, now: float) -> list[Effect]:
         """Do all that is due. Call it when `deadline()` has come; earlier or later does no harm."""
+        now = self._clock(now)
         effects: list[Effect] = []
         self._cover.prepare(now)
-        for next_id, packet in self._hold.release(now):
-            self.sent["forward"] += 1
-            effects.append(Send(next_id, packet))
-        while self._slots.take(now):
-            effects += self._use_slot(now)
+        # in the order in which they were due: else a packet of one's own would always leave a late tick last
+        while (due := min(self._hold.deadline(), self._slots.deadline())) <= now:
+            for next_id, packet in self._hold.release(due):
+                self.sent["forward"] += 1
+                effects.append(Send(next_id, packet))
+            if self._slots.take(now, due):
+                effects += self._use_slot(now)
         for message in self._messages.silent(now):
             if message.tries >= MAX_TRIES:
                 effects.append(Failed(message.id))
@@ -160,6 +165,7 @@ class Mix:
 
         Raises `QueueFull`, `BodyTooLarge`. Published once more while it is under way changes nothing.
         """
+        now = self._clock(now)
         message = self._messages.submit(message_id, body)
         if message is not None:
             try:
@@ -174,12 +180,14 @@ class Mix:
 
     def send(self, now: float, service: Service, body: bytes) -> None:
         """Send a body once, to the service of a random mix. Raises `QueueFull`, `NoPath`, `BodyTooLarge`."""
+        now = self._clock(now)
         self._room(1)
-        sealed = self._sealer.seal(now, service, body)
+        sealed = self._sealer.seal(now, self._epochs.public, service, body)
         self._queue.append(_Queued(sealed.first_hop, sealed.packet, None))
 
     def make_reply_block(self, now: float) -> bytes:
         """Make a reply block (5,944 bytes) that whoever gets it can answer with once. Raises `NoPath`."""
+        now = self._clock(now)
         block, reply_id, keys = self._sealer.reply_block(now, self._epochs.public)
         if len(self._replies) >= MAX_REPLIES:
             self._replies.popitem(last=False)  # the oldest is the likeliest to be dead
@@ -208,6 +216,10 @@ class Mix:
 
     # how it does that
 
+    def _clock(self, now: float) -> float:
+        self._now = max(self._now, now)
+        return self._now
+
     def _forward(self, now: float, forward: Forward) -> list[Effect]:
         delay = forward.delay_us / 1e6
         if delay > self.profile.max_delay:
@@ -233,32 +245,31 @@ class Mix:
 
     def _use_slot(self, now: float) -> list[Effect]:
         # loops leave whatever waits: were they displaced by real packets, fewer would come home to those who speak
-        if self._rng.random() < self.profile.loop_share:
-            what, sealed = "loop", self._cover.loop(now)
-        elif self._queue:
-            queued = self._queue.popleft()
-            if queued.message_id is not None:
-                self._messages.sent(now, queued.message_id)
-            self.sent["real"] += 1
-            self._cover.renew()
-            return [Send(queued.first_hop, queued.packet)]
-        else:
-            what, sealed = "drop", self._cover.drop(now)
-        if sealed is None:
+        loop = self._rng.random() < self.profile.loop_share
+        cover = self._cover.loop(now) if loop else self._cover.drop(now)
+        if cover is None:
+            # nothing real either: where no cover leaves, each packet would be known to be real
             return self._dropped("no_path")
-        self.sent[what] += 1
-        return [Send(sealed.first_hop, sealed.packet)]
+        if loop or not self._queue:
+            self.sent["loop" if loop else "drop"] += 1
+            return [Send(cover.first_hop, cover.packet)]
+        # in place of a drop, which is used up: so there is as much to build as after cover
+        queued = self._queue.popleft()
+        if queued.message_id is not None:
+            self._messages.sent(now, queued.message_id)
+        self.sent["real"] += 1
+        return [Send(queued.first_hop, queued.packet)]
 
     def _try(self, now: float, message: Message) -> None:
         copies = 0
         try:
             for _ in range(message.copies):
                 self._room(1)
-                sealed = self._sealer.seal(now, Service.PUBLISH, message.body, avoid=message.avoid)
+                sealed = self._sealer.seal(now, self._epochs.public, Service.PUBLISH, message.body, message.avoid)
                 message.use(sealed.mixes)
                 self._queue.append(_Queued(sealed.first_hop, sealed.packet, message.id))
                 copies += 1
-        except (NoPath, QueueFull):
+        except P2pError:
             # at the first try the caller is told; later it is one more silent try
             if message.tries == 0:
                 raise

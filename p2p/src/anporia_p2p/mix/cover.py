@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 
-from ..errors import NoPath
+from ..errors import P2pError
 from .effects import Service
 from .epochs import Epochs
 from .health import Health
@@ -50,9 +50,9 @@ class Cover:
                 self._loop = (nonce, self._sealer.loop(now, self._epochs.public, nonce))
                 self._made[Service.LOOP] = now
             if self._drop is None or now > self._made[Service.DROP] + _STALE:
-                self._drop = self._sealer.seal(now, Service.DROP, b"")
+                self._drop = self._sealer.seal(now, self._epochs.public, Service.DROP, b"")
                 self._made[Service.DROP] = now
-        except NoPath:
+        except P2pError:  # no path; or a key in the directory that nothing can be sealed to
             self._retry = now + _RETRY
 
     def deadline(self) -> float:
@@ -69,10 +69,6 @@ class Cover:
         slack = _GRACE + len(sealed.mixes) * self._profile.mean_delay
         self._health.sent_loop(nonce, sealed.mixes, now + sealed.held + slack)
         return sealed
-
-    def renew(self) -> None:
-        """Have the drop made anew: after a real packet there is to be as much to do as after cover."""
-        self._drop = None
 
     def drop(self, now: float) -> SealedPacket | None:
         """Take the drop."""

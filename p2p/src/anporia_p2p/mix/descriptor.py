@@ -31,6 +31,7 @@ __all__ = [
     "MAX_MIX_KEYS",
     "MAX_WINDOW",
     "MIN_BITS",
+    "MIN_WINDOW",
     "SCHEMA",
     "Descriptor",
     "MixKey",
@@ -44,6 +45,7 @@ _NODE_LABEL = b"anporia/p2p/node/v1"
 
 MIN_BITS = 20  # of proof of work, some seconds: 16 nodes placed around a key of the DHT cost minutes, not nothing
 MAX_MIX_KEYS = 3  # the one before, the one now, the one after
+MIN_WINDOW = 3_600  # seconds: a key that serves for a moment would tell when a packet was sealed with it
 MAX_WINDOW = 2 * 86_400  # seconds a mix key serves: when it is gone, what was recorded for it stays closed
 MAX_ADDRESSES = 4  # IPv4, IPv6, a name, and one to spare
 MAX_FAMILY = 16  # other nodes of the same operator: a path takes one of them
@@ -59,7 +61,7 @@ _IPV4_GROUP, _IPV6_GROUP = 16, 32  # bits of what one provider has: two nodes in
 class MixKey:
     """A key packets are sealed for, from `since` up to but not including `until`.
 
-    Both in Unix seconds, at most `MAX_WINDOW` apart; `key`: an X-Wing public key, 1,216 bytes.
+    Both in Unix seconds, `MIN_WINDOW` to `MAX_WINDOW` apart; `key`: an X-Wing public key, 1,216 bytes.
     """
 
     since: int
@@ -96,6 +98,17 @@ class Descriptor:
         """Give the newest key that is valid at `now` (Unix seconds), or None."""
         valid = (key for key in self.mix_keys if key.since <= now < key.until)
         return max(valid, key=lambda key: (key.since, key.until, key.key), default=None)
+
+    def related(self, other: Descriptor) -> bool:
+        """Say whether one operator may run both: the same node, the same network, or a family that both declare.
+
+        Both, since who names others as its family on its own would keep them off all paths that it is on.
+        """
+        return (
+            self.node_id == other.node_id
+            or (self.node_id in other.family and other.node_id in self.family)
+            or not self._groups.isdisjoint(other._groups)
+        )
 
     def network_groups(self) -> frozenset[str]:
         """Give the networks its addresses are in: the /16 of IPv4, the /32 of IPv6, of host names the name itself."""
@@ -215,8 +228,8 @@ def _mix_key(given: object) -> MixKey:
     if not isinstance(given, dict):
         raise BadDescriptor("each of `mix_keys` must be an object")
     since, until = _seconds(given.get("from")), _seconds(given.get("until"))
-    if not 0 < until - since <= MAX_WINDOW:
-        raise BadDescriptor(f"a mix key must end after it begins, at most {MAX_WINDOW} seconds later")
+    if not MIN_WINDOW <= until - since <= MAX_WINDOW:
+        raise BadDescriptor(f"a mix key must serve for {MIN_WINDOW} to {MAX_WINDOW} seconds")
     return MixKey(since, until, _key(given.get("key"), "key"))
 
 

@@ -62,7 +62,10 @@ class Epochs:
     def turn(self, now: float) -> NewMixKey | None:
         """Begin a new epoch when the last is over, and forget the key whose grace is; gives the new key, if any."""
         new = None
-        if now >= self._epochs[0].ends:
+        newest = self._epochs[0]
+        if newest.replays.nearly_full:
+            newest.ends = now  # rather a new key than a mix that takes nothing for the rest of the hour
+        if now >= newest.ends:
             self._epochs = [self._fresh(now), self._epochs[0]]
             new = self.announced()
         if len(self._epochs) > 1 and now >= self._epochs[1].ends + GRACE:

@@ -1,7 +1,8 @@
 """The few mixes that a node's own packets enter the network by, kept for weeks.
 
-Whoever changes the first hop with every packet uses a bad one sooner or later. With guards most nodes never do; the
-price is that an observer of all links can tell which packets are likely to be fresh (measured in docs/p2p.md).
+Whoever changes the first hop with every packet uses a bad one sooner or later. With guards most nodes do not while
+their guards last; the price is that an observer of all links can tell which packets are likely to be fresh (measured
+in docs/p2p.md).
 """
 
 from __future__ import annotations
@@ -27,24 +28,47 @@ class Guard:
 
 
 class Guards:
-    """An ordered list: the first `size` that can be used are in use; new ones come in only when those are too few."""
+    """An ordered list: the first `size` that can be used are in use; new ones come in only when those are too few.
+
+    Twice `size` at most in a lifetime: nobody is to make a node try out the whole network by killing guards. `kept` is
+    what to store after each change, and to hand in again after a restart: choosing anew would undo all of it.
+    """
 
     def __init__(self, rng: random.Random, kept: Iterable[Guard] = (), size: int = GUARDS) -> None:
         self._rng = rng
         self._size = size
+        self._new: list[Guard] = []
         self.kept: list[Guard] = list(kept)
-        """What to store and hand in again after a restart: choosing anew each time would undo all of it."""
 
     def current(self, now: float, mixes: Mapping[bytes, Descriptor], unusable: Collection[bytes]) -> list[bytes]:
-        """Give the guards to use now, choosing new ones out of `mixes` where needed and allowed."""
-        if any(now >= guard.chosen_at + LIFETIME for guard in self.kept):
-            self.kept = [guard for guard in self.kept if now < guard.chosen_at + LIFETIME]
+        """Give the guards to use now, drawing new ones out of `mixes` where needed and allowed.
+
+        No two of one network or family. New ones are kept when `keep_new` is called.
+        """
+        if any(now >= guard.chosen_at + LIFETIME or guard.chosen_at > now for guard in self.kept):
+            # a date in the future is that of a clock which was wrong once: the lifetime begins now
+            dated = [Guard(guard.node_id, min(guard.chosen_at, now)) for guard in self.kept]
+            self.kept = [guard for guard in dated if now < guard.chosen_at + LIFETIME]
         used = [guard.node_id for guard in self.kept if guard.node_id in mixes and guard.node_id not in unusable]
+        self._new = []
         if len(used) < self._size and len(self.kept) < 2 * self._size:
-            taken = {guard.node_id for guard in self.kept}
-            free = sorted(mixes.keys() - taken - set(unusable))
+            beside = [mixes[guard.node_id] for guard in self.kept if guard.node_id in mixes]
+            free = sorted(mixes.keys() - {guard.node_id for guard in self.kept} - set(unusable))
             self._rng.shuffle(free)
-            for node_id in free[: min(self._size - len(used), 2 * self._size - len(self.kept))]:
-                self.kept.append(Guard(node_id, now))
-                used.append(node_id)
+            for node_id in free:
+                if len(used) == self._size or len(self.kept) + len(self._new) == 2 * self._size:
+                    break
+                if not any(mixes[node_id].related(other) for other in beside):
+                    self._new.append(Guard(node_id, now))
+                    beside.append(mixes[node_id])
+                    used.append(node_id)
         return used[: self._size]
+
+    def keep_new(self) -> None:
+        """Keep the guards that `current` drew: a path was found with them."""
+        self.kept += self._new
+        self._new = []
+
+    def forget_new(self) -> None:
+        """Let go of the guards that `current` drew."""
+        self._new = []

@@ -59,7 +59,8 @@ class Messages:
     def __init__(self, profile: Profile) -> None:
         self._patience = _PATIENCE * profile.expected_latency
         self._unheard: dict[bytes, Message] = {}
-        self._due: list[tuple[float, bytes, int]] = []
+        self._due: list[tuple[float, int, Message, int]] = []
+        self._waits = 0
 
     def __len__(self) -> int:
         return len(self._unheard)
@@ -97,12 +98,12 @@ class Messages:
         """Give the messages whose try has gone unheard; those with `MAX_TRIES` behind them have failed."""
         silent = []
         while self._due and self._due[0][0] <= now:
-            _, id_, tries = heapq.heappop(self._due)
-            message = self._unheard.get(id_)
-            if message is not None and message.tries == tries:
+            _, _, message, tries = heapq.heappop(self._due)
+            # the same, not only one of the same id: it may have been heard, and published once more
+            if self._unheard.get(message.id) is message and message.tries == tries:
                 silent.append(message)
                 if tries >= MAX_TRIES:
-                    del self._unheard[id_]
+                    del self._unheard[message.id]
         return silent
 
     def deadline(self) -> float:
@@ -110,4 +111,5 @@ class Messages:
         return self._due[0][0] if self._due else math.inf
 
     def _wait(self, now: float, message: Message) -> None:
-        heapq.heappush(self._due, (now + self._patience, message.id, message.tries))
+        self._waits += 1
+        heapq.heappush(self._due, (now + self._patience, self._waits, message, message.tries))

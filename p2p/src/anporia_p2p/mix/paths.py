@@ -1,9 +1,9 @@
-"""Which mixes a packet goes through: a guard, then uniformly chosen ones, no two of one network or family."""
+"""Which mixes a packet goes through: a guard, then uniformly drawn ones, no two of one network or family."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from ..errors import NoPath
 from ..sphinx import MAX_HOPS
@@ -15,6 +15,7 @@ from .health import Health
 __all__ = ["Paths"]
 
 _TRIES = 64  # of drawing a mix that fits beside those drawn before; uniform among all that fit
+_EXITS = 4  # drawn before there is no path: where hardly any mix fits beside another
 
 
 class Paths:
@@ -27,27 +28,49 @@ class Paths:
         self._health = health
         self._rng = rng
 
-    def choose(
-        self, now: float, hops: int = MAX_HOPS, avoid: Collection[bytes] = (), *, probing: bool = False
-    ) -> list[Descriptor]:
-        """Give `hops` different mixes, none of them this node, the first of them a guard. Raises `NoPath`.
+    def home(self, now: float, *, probing: bool = False) -> list[Descriptor]:
+        """Give four different mixes, the first of them a guard, for a packet that comes back. Raises `NoPath`.
 
-        Mixes that loops accuse are left out, unless this is to probe them; those in `avoid` too, as long as enough
-        others are left.
+        Mixes that loops accuse are left out, unless this is to probe them.
         """
+        mixes, guards = self._candidates(now, probing)
+        path = self._between(guards, [], MAX_HOPS - 1, mixes)
+        return self._kept(path, mixes)
+
+    def out(self, now: float, avoid: Collection[bytes] = ()) -> list[Descriptor]:
+        """Give five different mixes, the first of them a guard, of which the last is the exit; four where that is `me`.
+
+        The exit is drawn first, of all nodes and this one alike: were an author never its own exit, and its guards
+        seldom, where its events first appear would tell. Those in `avoid` are left out as long as enough others are
+        left. Raises `NoPath`.
+        """
+        mixes, guards = self._candidates(now, probing=False)
+        fresh = {id_: node for id_, node in mixes.items() if id_ not in avoid}
+        preferred = [guard for guard in guards if guard.node_id not in avoid] or guards
+        path = self._to_exit(preferred, fresh) or (self._to_exit(guards, mixes) if avoid else None)
+        return self._kept(path, mixes)
+
+    def _to_exit(self, guards: Sequence[Descriptor], mixes: Mapping[bytes, Descriptor]) -> list[Descriptor] | None:
+        exits = list(mixes.values())
+        for _ in range(_EXITS):
+            drawn = self._rng.randrange(len(exits) + 1)
+            last, hops = ([], MAX_HOPS - 1) if drawn == len(exits) else ([exits[drawn]], MAX_HOPS)
+            if path := self._between(guards, last, hops, mixes):
+                return path
+        return None
+
+    def _candidates(self, now: float, probing: bool) -> tuple[dict[bytes, Descriptor], list[Descriptor]]:
         nodes = self._directory.usable(now)
-        suspects = frozenset() if probing else self._health.suspects(nodes)
+        suspects = frozenset() if probing else self._health.suspects(nodes) | self._bad_guards()
         mixes = {id_: node for id_, node in nodes.items() if id_ != self._me and id_ not in suspects}
-        bad_guards = frozenset() if probing else self._bad_guards()
-        guards = self._guards.current(now, nodes, suspects | bad_guards | {self._me})
-        if not guards:
-            raise NoPath("no guard can be used: too few nodes are known, or too many do not answer")
-        first = nodes[self._rng.choice([guard for guard in guards if guard not in avoid] or guards)]
-        path = self._extend([first], hops, {id_: node for id_, node in mixes.items() if id_ not in avoid})
-        if path is None and avoid:
-            path = self._extend([first], hops, mixes)
+        return mixes, [nodes[id_] for id_ in self._guards.current(now, nodes, suspects | {self._me})]
+
+    def _kept(self, path: list[Descriptor] | None, mixes: Mapping[bytes, Descriptor]) -> list[Descriptor]:
         if path is None:
-            raise NoPath(f"{hops} mixes of different networks are needed, and of {len(mixes)} known ones too few fit")
+            # guards drawn for a path that is none were drawn too early: of whatever was known first
+            self._guards.forget_new()
+            raise NoPath(f"of {len(mixes)} known mixes that answer too few fit beside each other on one path")
+        self._guards.keep_new()
         return path
 
     def _bad_guards(self) -> frozenset[bytes]:
@@ -59,31 +82,26 @@ class Paths:
         best = max((score for guard in guards if (score := self._health.score(guard)) is not None), default=0.0)
         return frozenset(guard for guard in guards if self._health.accused(guard, best))
 
-    def _extend(self, path: list[Descriptor], hops: int, mixes: Mapping[bytes, Descriptor]) -> list[Descriptor] | None:
+    def _between(
+        self, guards: Sequence[Descriptor], last: list[Descriptor], hops: int, mixes: Mapping[bytes, Descriptor]
+    ) -> list[Descriptor] | None:
+        """Put a guard in front of what is last, and mixes in between; another guard where the first leaves no path."""
         candidates = list(mixes.values())
-        path = list(path)
-        while len(path) < hops:
-            one = self._draw(candidates, path)
-            if one is None:
-                return None
-            path.append(one)
-        return path
+        for guard in self._rng.sample(guards, len(guards)):
+            if any(guard.related(one) for one in last):
+                continue
+            path = [*last, guard]
+            while len(path) < hops and (one := self._draw(candidates, path)) is not None:
+                path.append(one)
+            if len(path) == hops:
+                return [*path[len(last) :], *last]
+        return None
 
     def _draw(self, candidates: list[Descriptor], path: list[Descriptor]) -> Descriptor | None:
         for _ in range(_TRIES if candidates else 0):
             one = self._rng.choice(candidates)
-            if not any(_related(one, other) for other in path):
+            if not any(one.related(other) for other in path):
                 return one
         # hardly any fits: look at each
-        fitting = [one for one in candidates if not any(_related(one, other) for other in path)]
+        fitting = [one for one in candidates if not any(one.related(other) for other in path)]
         return self._rng.choice(fitting) if fitting else None
-
-
-def _related(a: Descriptor, b: Descriptor) -> bool:
-    """Say whether one operator may run both: the same node, the same network, or a family that either declares."""
-    return (
-        a.node_id == b.node_id
-        or a.node_id in b.family
-        or b.node_id in a.family
-        or not a.network_groups().isdisjoint(b.network_groups())
-    )

@@ -17,6 +17,11 @@ class ReplayCache:
     def __len__(self) -> int:
         return len(self._tags)
 
+    @property
+    def nearly_full(self) -> bool:
+        """Say whether nine tenths of the room are used: time for a new key, and a new cache with it."""
+        return 10 * len(self._tags) >= 9 * self._most
+
     def refuse(self, tag: bytes) -> str | None:
         """Remember a tag; gives why its packet must be dropped, `replay` or `replay_cache_full`, or None."""
         if tag in self._tags:

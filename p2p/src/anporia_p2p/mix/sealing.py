@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import NoPath
 from ..sphinx import MAX_HOPS
 from .descriptor import Descriptor
 from .effects import Service
@@ -42,16 +43,20 @@ class Sealer:
         self.built = 0
         """Packets and reply blocks made so far."""
 
-    def seal(self, now: float, service: Service, body: bytes, avoid: Collection[bytes] = ()) -> SealedPacket:
-        """Seal a body for the fifth mix of a fresh path. Raises `NoPath`, `BodyTooLarge`."""
-        legs = self._legs(now, self._paths.choose(now, avoid=avoid))
+    def seal(
+        self, now: float, my_key: bytes, service: Service, body: bytes, avoid: Collection[bytes] = ()
+    ) -> SealedPacket:
+        """Seal a body for the end of a fresh path, which may be this node. Raises `NoPath`, `BodyTooLarge`."""
+        legs = self._legs(now, self._paths.out(now, avoid))
+        if len(legs) < MAX_HOPS:
+            legs.append(Leg(self._me, my_key))
         legs[-1] = Leg(legs[-1].node_id, legs[-1].key)  # the last hop does not wait
         return self._build(legs, bytes((service,)) + body)
 
     def loop(self, now: float, my_key: bytes, nonce: bytes) -> SealedPacket:
         """Seal a packet to oneself through four mixes. Raises `NoPath`."""
         # some go through suspects too: how else would be found out that one is back, or was accused by chance
-        path = self._paths.choose(now, MAX_HOPS - 1, probing=self._rng.random() < _PROBING)
+        path = self._paths.home(now, probing=self._rng.random() < _PROBING)
         legs = [*self._legs(now, path), Leg(self._me, my_key)]
         return self._build(legs, bytes((Service.LOOP,)) + nonce)
 
@@ -61,14 +66,15 @@ class Sealer:
         The guard is its last mix, next to home: were it the first, whoever gets some blocks would know one's guards.
         """
         self.built += 1
-        path = self._paths.choose(now, MAX_HOPS - 1)
+        path = self._paths.home(now)
         return self._packets.make_reply_block([*self._legs(now, path[::-1]), Leg(self._me, my_key)])
 
     def _legs(self, now: float, path: list[Descriptor]) -> list[Leg]:
         legs = []
         for node in path:
             key = node.mix_key(now)
-            assert key is not None, "the directory gives nodes with a key only"
+            if key is None:
+                raise NoPath("a mix key has just run out")
             legs.append(Leg(node.node_id, key.key, round(self._delay() * 1e6)))
         return legs
 

@@ -17,9 +17,9 @@ class Slots:
         self._rng = rng
         self._next = now + rng.expovariate(rate)
 
-    def take(self, now: float) -> bool:
-        """Use up the next slot if its time has come."""
-        if self._next > now:
+    def take(self, now: float, upto: float | None = None) -> bool:
+        """Use up the next slot if its time has come: by `upto`, where that is given, else by `now`."""
+        if self._next > (now if upto is None else upto):
             return False
         if self._next < now - _MOST_LATE:
             self._next = now

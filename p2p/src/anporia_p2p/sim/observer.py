@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,12 +37,14 @@ Floats = npt.NDArray[np.float64]
 class Guess:
     """What the observer makes of one delivered message.
 
-    `bits`: entropy over the honest nodes; `surprise`: -log2 of what it gave the true author, in the mean equal to
-    `bits` where its probabilities are right, and larger where it is too sure of itself.
+    `author`: the true one; `likely`: by node; `bits`: entropy over the honest nodes; `surprise`: -log2 of what it gave
+    the true author, in the mean equal to `bits` where its probabilities are right, and larger where it is too sure.
     """
 
     bits: float
     surprise: float
+    author: int
+    likely: Floats = field(repr=False, compare=False)
 
 
 class _Held:
@@ -107,8 +109,8 @@ class Observer:
 
     @property
     def max_bits(self) -> float:
-        """The entropy of knowing nothing: all honest nodes but the one the message came out at."""
-        return math.log2(max(1, int(self._honest.sum()) - 1))
+        """The entropy of knowing nothing: of all honest nodes."""
+        return math.log2(max(1, int(self._honest.sum())))
 
     def sent(self, now: float, flight: Flight) -> None:
         """Work out what a packet that leaves may be."""
@@ -155,14 +157,14 @@ class Observer:
     def guess(self, flight: Flight, author: int) -> Guess:
         """Say what is known of who wrote the message that this packet carried, having come out at its receiver."""
         last = flight.notes.reshape(2, self._nodes, MAX_HOPS)[1, :, -1] * self._honest
-        last[flight.receiver] = 0.0  # a mix does not send to itself what it wants to be rid of
         total = float(last.sum())
         if total <= 0.0:
-            return Guess(0.0, math.inf)
+            return Guess(0.0, math.inf, author, last)
         likely = last / total
         some = likely[likely > 0.0]
         true = float(likely[author])
-        return Guess(abs(float((some * np.log2(some)).sum())), -math.log2(true) if true > 0.0 else math.inf)
+        surprise = -math.log2(true) if true > 0.0 else math.inf
+        return Guess(abs(float((some * np.log2(some)).sum())), surprise, author, likely)
 
     def _age(self, held: _Held, now: float) -> None:
         """Let time pass in which nothing left this mix: what it may hold becomes less likely to be there."""

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..mix.messages import MAX_TRIES
 from ..mix.profiles import Profile
 from ..sphinx import PACKET_BYTES
@@ -16,9 +18,11 @@ from .flights import Costs
 from .observer import Guess
 from .world import Letter
 
-__all__ = ["Outcome", "gigabytes_a_day"]
+__all__ = ["LINKED", "Outcome", "gigabytes_a_day"]
 
+LINKED = (8, 30)  # events of one pseudonym: a day of a quiet one, and of a busy one
 _DAY = 86_400
+_LEAST = 1e-6  # likelihood that one guess may take an author down to: a guess is never certain
 
 
 def gigabytes_a_day(profile: Profile) -> float:
@@ -66,6 +70,21 @@ class Outcome:
         """The observer's entropy over the authors of each message that came out."""
         return [guess.bits for guess in self.guesses]
 
+    def linked_bits(self, messages: int) -> float | None:
+        """Give the entropy that is left when so many messages are known to be of one author; None with too few.
+
+        The likelihoods are multiplied, as whoever reads a pseudonym's posts can; each author's messages are taken in
+        groups as they came out, and the mean over groups is given.
+        """
+        by_author: dict[int, list[Guess]] = {}
+        for guess in self.guesses:
+            by_author.setdefault(guess.author, []).append(guess)
+        left = []
+        for guesses in by_author.values():
+            for at in range(0, len(guesses) - messages + 1, messages):
+                left.append(_joint_bits(guesses[at : at + messages]))
+        return _mean(left)
+
     @property
     def cover_share(self) -> float:
         """The share of cover among the packets nodes sent of their own, 0 to 1."""
@@ -99,6 +118,7 @@ class Outcome:
                 "max_possible": _rounded(self.max_bits),
                 "surprise": _rounded(_mean(surprises)),
             },
+            "h_linked_bits": {str(count): _rounded(self.linked_bits(count)) for count in LINKED},
             "unwrap_us_median": _rounded(1e6 * self.costs.unwrap),
             "build_us_median": _rounded(1e6 * self.costs.build),
             "packet_bytes": PACKET_BYTES,
@@ -110,6 +130,14 @@ class Outcome:
             "drops": dict(sorted(self.drops.items())),
             "wall_seconds": _rounded(self.wall_seconds),
         }
+
+
+def _joint_bits(guesses: Sequence[Guess]) -> float:
+    logs = sum(np.log(np.maximum(guess.likely, _LEAST)) for guess in guesses)
+    joint = np.exp(logs - np.max(logs))
+    joint /= joint.sum()
+    some = joint[joint > 0.0]
+    return abs(float((some * np.log2(some)).sum()))
 
 
 def _mean(values: Sequence[float]) -> float | None:

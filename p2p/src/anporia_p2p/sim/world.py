@@ -73,7 +73,7 @@ class World:
     ) -> None:
         self.profile = profile
         self.seed = seed
-        self.directory = Directory()
+        self.directory = Directory(profile.name)
         self.letters: dict[bytes, Letter] = {}
         self.delivered: list[tuple[int, Service, bytes]] = []
         """What came out that is no letter of this world: (node, service, body)."""
@@ -179,7 +179,8 @@ class World:
                 created_at=int(self.network.now) + origin.restarts,
                 event_id=f"{node.number:064x}",
                 agent_id=f"{node.number:064x}",
-            )
+            ),
+            self.network.now,
         )
 
     def _on_effect(self, now: float, node: Node, effect: Effect) -> None:
