@@ -29,7 +29,7 @@ from anporia_p2p.sim.activity import watch
 from anporia_p2p.sim.costs import measure
 from anporia_p2p.sim.curve import draw, sweep
 from anporia_p2p.sim.flights import Costs
-from anporia_p2p.sim.outcome import Outcome, gigabytes_a_day
+from anporia_p2p.sim.outcome import LINKED, Outcome, gigabytes_a_day
 from anporia_p2p.sim.scenario import Scenario, simulate
 from anporia_p2p.sphinx import HEADER_BYTES, PACKET_BYTES
 from anporia_p2p.sphinx.geometry import BETA_BYTES, BLOCK_BYTES, PAYLOAD_BYTES
@@ -37,7 +37,7 @@ from bench._alone import alone, progress
 from bench._figures import Figure, markdown
 
 NODES = 50
-FLIGHTS = 75_000  # packets on links a simulation: a thousand messages in the fast profile
+FLIGHTS = 100_000  # packets on links a simulation: 36 messages an author in the fast profile
 QUICK_FLIGHTS = 1_500
 DEAD_WARM_UP = 0.0  # seconds of loops before the first message: without health data the retries have to do it
 WINDOWS = 300  # times half of 20 nodes, of each kind: half of them judge, so that chance is 0.018
@@ -125,6 +125,7 @@ def simulated(runs: int, quick: bool, costs: Costs) -> list[Figure]:
         outcomes = [_simulate(profile, seed, quick, costs, settings) for seed in range(1, runs + 1)]
         found += _anonymity(title, outcomes, goal)
         if not settings:
+            found += _linked(title, outcomes)
             found += _latency(title, outcomes)
     return found
 
@@ -143,6 +144,16 @@ def _anonymity(title: str, outcomes: Sequence[Outcome], goal: float | None) -> l
         Figure(f"{title}: bits, mean", "bits", [f["mean"] for f in figures], goal, more_is_better=True, note=note),
         Figure(f"{title}: bits, least", "bits", [f["min"] for f in figures]),
     ]
+
+
+def _linked(title: str, outcomes: Sequence[Outcome]) -> list[Figure]:
+    """What is left when several events are known to be of one author."""
+    found = []
+    for count in LINKED:
+        runs = [left for outcome in outcomes if (left := outcome.linked_bits(count)) is not None]
+        if runs:
+            found.append(Figure(f"{title}: bits left after {count} events of one key", "bits", runs))
+    return found
 
 
 def _latency(title: str, outcomes: Sequence[Outcome]) -> list[Figure]:

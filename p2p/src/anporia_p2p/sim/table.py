@@ -45,6 +45,10 @@ def _rows(outcome: Outcome, figures: Mapping[str, Any]) -> list[tuple[str, str]]
             ),
             ("", f"as if {2 ** bits['mean']:.0f} of {2 ** bits['max_possible']:.0f} authors were equally likely"),
         ]
+        linked = {count: left for count, left in figures["h_linked_bits"].items() if left is not None}
+        if linked:
+            left = ", ".join(f"{bits:.2f} bits after {count} events" for count, bits in linked.items())
+            rows.append(("of one key", left))
     if outcome.corrupt:
         rows.append(("corrupt", f"{outcome.corrupt} nodes work for the observer"))
     if outcome.dead:
