@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from anporia_p2p.mix.descriptor import (
     MAX_BYTES,
     MAX_WINDOW,
     MIN_BITS,
+    MIN_WINDOW,
     Descriptor,
     MixKey,
     describe,
@@ -32,7 +33,7 @@ BITS = 4  # quick to mine
 KEYS = HybridKeypair.from_seeds(bytes([3]) * 32, bytes([4]) * 32)
 OTHER = HybridKeypair.from_seeds(bytes([5]) * 32, bytes([6]) * 32)
 LINK, *MIX = (xwing.PrivateKey(bytes([number]) * 32).public.raw for number in range(10, 14))
-MIX_KEYS = [MixKey(NOW + 100 * at, NOW + 100 * at + 150, key) for at, key in enumerate(MIX)]
+MIX_KEYS = [MixKey(NOW + 3_600 * at, NOW + 3_600 * at + 5_400, key) for at, key in enumerate(MIX)]
 ADDRESSES = ["192.0.2.7:9000", "[2001:db8:1::7]:443", "node-1.example.org:9000", "localhost:1"]
 FAMILY = [bytes([number]) * 32 for number in range(16)]
 
@@ -120,7 +121,10 @@ def test_20_bits_can_be_mined() -> None:
 
 @pytest.mark.parametrize(
     ("now", "place"),
-    [(-1, None), (0, 0), (99, 0), (100, 1), (149, 1), (150, 1), (200, 2), (349, 2), (350, None), (99.5, 0)],
+    [
+        *((-1, None), (0, 0), (3_599, 0), (3_599.5, 0), (3_600, 1), (5_399, 1), (5_400, 1)),
+        *((7_200, 2), (12_599, 2), (12_600, None)),
+    ],
 )
 def test_the_newest_valid_mix_key_is_used(now: float, place: int | None) -> None:
     said = read(EVENT, min_bits=BITS)
@@ -128,7 +132,10 @@ def test_the_newest_valid_mix_key_is_used(now: float, place: int | None) -> None
 
 
 def test_the_newest_key_is_the_one_that_began_last() -> None:
-    windows = [{**MIX_KEY, "from": NOW, "until": NOW + 90}, {**MIX_KEY, "from": NOW + 10, "until": NOW + 20}]
+    windows = [
+        {**MIX_KEY, "from": NOW, "until": NOW + 9_000},
+        {**MIX_KEY, "from": NOW + 10, "until": NOW + 10 + MIN_WINDOW},
+    ]
     key = read(bent(mix_keys=windows), min_bits=BITS).mix_key(NOW + 15)
     assert key is not None and key.since == NOW + 10
 
@@ -187,9 +194,10 @@ BENT: dict[str, tuple[dict[str, object], str]] = {
     "4 mix keys": ({"mix_keys": [MIX_KEY] * 4}, "1 to 3"),
     "mix keys as an object": ({"mix_keys": MIX_KEY}, "1 to 3"),
     "a mix key that is none": ({"mix_keys": ["x"]}, "object"),
-    "a window of nothing": ({"mix_keys": [{**MIX_KEY, "until": NOW}]}, "begins"),
-    "a window backwards": ({"mix_keys": [{**MIX_KEY, "until": NOW - 1}]}, "begins"),
-    "a window too long": ({"mix_keys": [{**MIX_KEY, "until": NOW + MAX_WINDOW + 1}]}, "begins"),
+    "a window of nothing": ({"mix_keys": [{**MIX_KEY, "until": NOW}]}, "must serve"),
+    "a window too short": ({"mix_keys": [{**MIX_KEY, "until": NOW + MIN_WINDOW - 1}]}, "must serve"),
+    "a window backwards": ({"mix_keys": [{**MIX_KEY, "until": NOW - 1}]}, "must serve"),
+    "a window too long": ({"mix_keys": [{**MIX_KEY, "until": NOW + MAX_WINDOW + 1}]}, "must serve"),
     "a window of floats": ({"mix_keys": [{**MIX_KEY, "until": NOW + 1.5}]}, "integers"),
     "a window of booleans": ({"mix_keys": [{**MIX_KEY, "from": False, "until": True}]}, "integers"),
     "a window without a beginning": ({"mix_keys": [{"until": NOW, "key": MIX_KEY["key"]}]}, "integers"),
@@ -220,8 +228,11 @@ def test_a_bent_field_is_refused(name: str) -> None:
     refused(bent(**fields), why)
 
 
-def test_the_longest_window_is_taken() -> None:
-    read(bent(mix_keys=[{**MIX_KEY, "until": NOW + MAX_WINDOW}]), min_bits=BITS)
+@pytest.mark.parametrize("seconds", [MIN_WINDOW, MAX_WINDOW])
+def test_the_shortest_and_the_longest_window_are_taken(seconds: int) -> None:
+    assert (MIN_WINDOW, MAX_WINDOW) == (3_600, 172_800)
+    key = read(bent(mix_keys=[{**MIX_KEY, "until": NOW + seconds}]), min_bits=BITS).mix_keys[0]
+    assert key.until - key.since == seconds
 
 
 def test_unknown_fields_are_passed_over() -> None:
@@ -327,7 +338,8 @@ def test_work_must_be_declared_and_done() -> None:
         {"mix_keys": []},
         {"mix_keys": [MixKey(NOW, NOW, MIX[0])]},
         {"mix_keys": [MixKey(NOW, NOW + MAX_WINDOW + 1, MIX[0])]},
-        {"mix_keys": [MixKey(NOW, NOW + 1, b"")]},
+        {"mix_keys": [MixKey(NOW, NOW + MIN_WINDOW - 1, MIX[0])]},
+        {"mix_keys": [MixKey(NOW, NOW + MIN_WINDOW, b"")]},
         {"addresses": ["nowhere"]},
         {"family": [b"short"]},
         {"profile": "turbo"},
@@ -342,6 +354,30 @@ def test_what_would_be_refused_is_not_written(fields: dict[str, Any]) -> None:
 def test_a_descriptor_made_by_hand_has_addresses_of_the_one_form() -> None:
     with pytest.raises(BadDescriptor):
         Descriptor(bytes(32), LINK, (), ("nowhere",), frozenset(), "fast", NOW, "0" * 64, "0" * 64)
+
+
+def by_hand(number: int, *addresses: str, family: Iterable[int] = ()) -> Descriptor:
+    members = frozenset(bytes([one]) * 32 for one in family)
+    return Descriptor(bytes([number]) * 32, LINK, (), addresses, members, "fast", NOW, "0" * 64, "0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "related"),
+    [
+        (by_hand(1), by_hand(1), True),
+        (by_hand(1), by_hand(2), False),
+        (by_hand(1, "10.1.0.1:1"), by_hand(2, "10.1.9.9:2"), True),
+        (by_hand(1, "10.1.0.1:1"), by_hand(2, "10.2.0.1:1"), False),
+        (by_hand(1, "10.1.0.1:1", "[2001:db8::1]:1"), by_hand(2, "10.2.0.1:1", "[2001:db8:9::]:1"), True),
+        (by_hand(1, family=[2]), by_hand(2, family=[1]), True),
+        # who names others by itself must not keep them off paths
+        (by_hand(1, family=[2]), by_hand(2), False),
+        (by_hand(1, family=[2]), by_hand(2, family=[3]), False),
+        (by_hand(1, family=[3]), by_hand(2, family=[3]), False),
+    ],
+)
+def test_who_may_be_run_by_one_operator(one: Descriptor, other: Descriptor, related: bool) -> None:
+    assert one.related(other) is other.related(one) is related
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.sampled_from(ADDRESSES)

@@ -349,7 +349,7 @@ def test_drops_are_told_by_reason() -> None:
     figures = simulate(Scenario(10, QUICK, 1, 3 / 60, COSTS, loss=0.1, observed=False)).as_dict()
     assert figures["drops"].keys() == {"lost_on_link"}
     assert figures["loops"]["lost"] > 0 and figures["heard_by_try"]["2"] > 0
-    assert figures["delivered"] == figures["sent"]
+    assert figures["delivered"] + figures["failed"] == figures["sent"]
 
 
 @pytest.mark.parametrize("profile", ["fast", "balanced"])
@@ -357,4 +357,4 @@ def test_a_run_ends_when_each_message_is_heard_or_has_failed(profile: str) -> No
     # so many dead that some messages need all their tries, and some fail
     outcome = simulate(Scenario(12, PROFILES[profile], 1, 20 / 60, COSTS, dead=0.4, load=0.3, observed=False))
     pending = [letter for letter in outcome.letters if letter.tries is None and not letter.failed]
-    assert outcome.heard_by_try[5] > 0 and pending == []
+    assert max(number for number, count in outcome.heard_by_try.items() if count) >= 3 and pending == []

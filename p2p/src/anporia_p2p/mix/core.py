@@ -21,11 +21,11 @@ from .admission import Admission
 from .cover import Cover
 from .directory import Directory
 from .effects import Deliver, Effect, Failed, NewMixKey, Reply, Send, Service
-from .epochs import EPOCH, Epochs
+from .epochs import EPOCH, GRACE, Epochs
 from .guards import GUARDS, Guard, Guards
 from .health import Health
 from .hold import Hold
-from .messages import MAX_TRIES, Message, Messages
+from .messages import MAX_QUEUED, MAX_TRIES, Message, Messages
 from .packets import Packets, SphinxPackets
 from .paths import Paths
 from .profiles import Profile
@@ -34,7 +34,6 @@ from .slots import Slots
 
 __all__ = ["MAX_QUEUED", "MAX_REPLIES", "Mix"]
 
-MAX_QUEUED = 32  # packets that wait for a slot: in the slow profile 200 s of slots, less than a mix key's grace
 MAX_REPLIES = 1_024  # reply blocks given out and not yet used, 1 kB of keys each
 
 
@@ -46,6 +45,7 @@ class _Queued:
     first_hop: bytes
     packet: bytes
     message_id: bytes | None
+    since: float
 
 
 class Mix:
@@ -183,7 +183,7 @@ class Mix:
         now = self._clock(now)
         self._room(1)
         sealed = self._sealer.seal(now, self._epochs.public, service, body)
-        self._queue.append(_Queued(sealed.first_hop, sealed.packet, None))
+        self._queue.append(_Queued(sealed.first_hop, sealed.packet, None, now))
 
     def make_reply_block(self, now: float) -> bytes:
         """Make a reply block (5,944 bytes) that whoever gets it can answer with once. Raises `NoPath`."""
@@ -212,7 +212,7 @@ class Mix:
         if first_hop == self.me or first_hop not in self.directory:
             # a slot in which nothing leaves would be seen
             raise BadPacket("unknown_next")
-        self._queue.append(_Queued(first_hop, packet, None))
+        self._queue.append(_Queued(first_hop, packet, None, self._now))
 
     # how it does that
 
@@ -245,6 +245,10 @@ class Mix:
 
     def _use_slot(self, now: float) -> list[Effect]:
         # loops leave whatever waits: were they displaced by real packets, fewer would come home to those who speak
+        while self._queue and self._queue[0].since + GRACE / 2 < now:
+            # after a time without cover: the keys it was sealed to may be gone
+            self._queue.popleft()
+            self.drops["stale"] += 1
         loop = self._rng.random() < self.profile.loop_share
         cover = self._cover.loop(now) if loop else self._cover.drop(now)
         if cover is None:
@@ -265,9 +269,11 @@ class Mix:
         try:
             for _ in range(message.copies):
                 self._room(1)
-                sealed = self._sealer.seal(now, self._epochs.public, Service.PUBLISH, message.body, message.avoid)
+                sealed = self._sealer.seal(
+                    now, self._epochs.public, Service.PUBLISH, message.body, message.passed, message.entered
+                )
                 message.use(sealed.mixes)
-                self._queue.append(_Queued(sealed.first_hop, sealed.packet, message.id))
+                self._queue.append(_Queued(sealed.first_hop, sealed.packet, message.id, now))
                 copies += 1
         except P2pError:
             # at the first try the caller is told; later it is one more silent try

@@ -63,7 +63,8 @@ class Directory:
         if now >= self._usable_until:
             self._nodes = {id_: node for id_, node in self._nodes.items() if not _over(node, now)}
             self._usable = {id_: node for id_, node in self._nodes.items() if node.mix_key(now) is not None}
-            edges = [edge for node in self._nodes.values() for key in node.mix_keys for edge in (key.since, key.until)]
+            keys = [key for node in self._nodes.values() for key in node.mix_keys]
+            edges = [edge for key in keys for edge in (key.since, key.until, key.until + _KEPT)]
             self._usable_until = min((edge for edge in edges if edge > now), default=math.inf)
         return self._usable
 

@@ -19,6 +19,8 @@ __all__ = ["EPOCH", "GRACE", "Epochs"]
 EPOCH = 3_600.0  # seconds a key is new; bounds the replay cache, and what a seized key opens
 GRACE = 600.0  # seconds it is still taken; senders use it for half of them, so that the other half is for travelling
 
+_MOST = 3  # keys: the last two may both be within their grace where a full replay cache has cut one short
+
 
 @dataclass(slots=True)
 class _Epoch:
@@ -33,7 +35,7 @@ class Epochs:
     def __init__(self, now: float, packets: Packets, random_bytes: Callable[[int], bytes]) -> None:
         self._packets = packets
         self._random_bytes = random_bytes
-        self._epochs = [self._fresh(now)]  # newest first; two at most
+        self._epochs = [self._fresh(now)]  # newest first
 
     @property
     def public(self) -> bytes:
@@ -66,16 +68,16 @@ class Epochs:
         if newest.replays.nearly_full:
             newest.ends = now  # rather a new key than a mix that takes nothing for the rest of the hour
         if now >= newest.ends:
-            self._epochs = [self._fresh(now), self._epochs[0]]
+            self._epochs = [self._fresh(now), *self._epochs][:_MOST]
             new = self.announced()
-        if len(self._epochs) > 1 and now >= self._epochs[1].ends + GRACE:
-            del self._epochs[1]
+        while len(self._epochs) > 1 and now >= self._epochs[-1].ends + GRACE:
+            del self._epochs[-1]
         return new
 
     def deadline(self) -> float:
         """Say when `turn` has something to do."""
         new = self._epochs[0].ends
-        return new if len(self._epochs) == 1 else min(new, self._epochs[1].ends + GRACE)
+        return new if len(self._epochs) == 1 else min(new, self._epochs[-1].ends + GRACE)
 
     def _fresh(self, now: float) -> _Epoch:
         return _Epoch(self._packets.private(self._random_bytes(32)), now + EPOCH)

@@ -49,7 +49,11 @@ class Guards:
             # a date in the future is that of a clock which was wrong once: the lifetime begins now
             dated = [Guard(guard.node_id, min(guard.chosen_at, now)) for guard in self.kept]
             self.kept = [guard for guard in dated if now < guard.chosen_at + LIFETIME]
-        used = [guard.node_id for guard in self.kept if guard.node_id in mixes and guard.node_id not in unusable]
+        used: list[bytes] = []
+        for node_id in (guard.node_id for guard in self.kept):
+            # one that was away while another of its network came in is not used beside it
+            if node_id in mixes and node_id not in unusable and not any(mixes[node_id].related(mixes[u]) for u in used):
+                used.append(node_id)
         self._new = []
         if len(used) < self._size and len(self.kept) < 2 * self._size:
             beside = [mixes[guard.node_id] for guard in self.kept if guard.node_id in mixes]

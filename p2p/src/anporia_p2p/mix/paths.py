@@ -15,7 +15,7 @@ from .health import Health
 __all__ = ["Paths"]
 
 _TRIES = 64  # of drawing a mix that fits beside those drawn before; uniform among all that fit
-_EXITS = 4  # drawn before there is no path: where hardly any mix fits beside another
+_EXITS = 16  # drawn before there is no path: where hardly any mix fits beside another
 
 
 class Paths:
@@ -37,25 +37,31 @@ class Paths:
         path = self._between(guards, [], MAX_HOPS - 1, mixes)
         return self._kept(path, mixes)
 
-    def out(self, now: float, avoid: Collection[bytes] = ()) -> list[Descriptor]:
+    def out(self, now: float, avoid: Collection[bytes] = (), avoid_guards: Collection[bytes] = ()) -> list[Descriptor]:
         """Give five different mixes, the first of them a guard, of which the last is the exit; four where that is `me`.
 
         The exit is drawn first, of all nodes and this one alike: were an author never its own exit, and its guards
-        seldom, where its events first appear would tell. Those in `avoid` are left out as long as enough others are
-        left. Raises `NoPath`.
+        seldom, where its events first appear would tell. Behind the guard those in `avoid` are left out as long as
+        enough others are left. Raises `NoPath`.
         """
         mixes, guards = self._candidates(now, probing=False)
         fresh = {id_: node for id_, node in mixes.items() if id_ not in avoid}
-        preferred = [guard for guard in guards if guard.node_id not in avoid] or guards
-        path = self._to_exit(preferred, fresh) or (self._to_exit(guards, mixes) if avoid else None)
+        preferred = [guard for guard in guards if guard.node_id not in avoid_guards] or guards
+        preferred = [guard for guard in preferred if guard.node_id not in avoid] or preferred
+        # whatever is to be avoided, or a network of five would have its authors as exits
+        own = self._rng.randrange(len(mixes) + 1) == 0
+        path = self._to_exit(preferred, fresh, own) or self._to_exit(guards, mixes, own)
         return self._kept(path, mixes)
 
-    def _to_exit(self, guards: Sequence[Descriptor], mixes: Mapping[bytes, Descriptor]) -> list[Descriptor] | None:
+    def _to_exit(
+        self, guards: Sequence[Descriptor], mixes: Mapping[bytes, Descriptor], own: bool
+    ) -> list[Descriptor] | None:
         exits = list(mixes.values())
-        for _ in range(_EXITS):
-            drawn = self._rng.randrange(len(exits) + 1)
-            last, hops = ([], MAX_HOPS - 1) if drawn == len(exits) else ([exits[drawn]], MAX_HOPS)
-            if path := self._between(guards, last, hops, mixes):
+        if own:
+            path = self._between(guards, [], MAX_HOPS, mixes)
+            return None if path is None else path[:-1]
+        for _ in range(_EXITS if exits else 0):
+            if path := self._between(guards, [self._rng.choice(exits)], MAX_HOPS, mixes):
                 return path
         return None
 

@@ -44,10 +44,16 @@ class Sealer:
         """Packets and reply blocks made so far."""
 
     def seal(
-        self, now: float, my_key: bytes, service: Service, body: bytes, avoid: Collection[bytes] = ()
+        self,
+        now: float,
+        my_key: bytes,
+        service: Service,
+        body: bytes,
+        avoid: Collection[bytes] = (),
+        avoid_guards: Collection[bytes] = (),
     ) -> SealedPacket:
         """Seal a body for the end of a fresh path, which may be this node. Raises `NoPath`, `BodyTooLarge`."""
-        legs = self._legs(now, self._paths.out(now, avoid))
+        legs = self._legs(now, self._paths.out(now, avoid, avoid_guards))
         if len(legs) < MAX_HOPS:
             legs.append(Leg(self._me, my_key))
         legs[-1] = Leg(legs[-1].node_id, legs[-1].key)  # the last hop does not wait
