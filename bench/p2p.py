@@ -29,7 +29,7 @@ from anporia_p2p.sim.activity import watch
 from anporia_p2p.sim.costs import measure
 from anporia_p2p.sim.curve import draw, sweep
 from anporia_p2p.sim.flights import Costs
-from anporia_p2p.sim.outcome import LINKED, Outcome, gigabytes_a_day
+from anporia_p2p.sim.outcome import LINKED, Outcome
 from anporia_p2p.sim.scenario import Scenario, simulate
 from anporia_p2p.sphinx import HEADER_BYTES, PACKET_BYTES
 from anporia_p2p.sphinx.geometry import BETA_BYTES, BLOCK_BYTES, PAYLOAD_BYTES
@@ -162,7 +162,7 @@ def _latency(title: str, outcomes: Sequence[Outcome]) -> list[Figure]:
     return [
         Figure(f"{title}: one way, mean", "ms", [f["latency_ms"]["mean"] for f in figures], 220 if fast else None),
         Figure(f"{title}: one way, p95", "ms", [f["latency_ms"]["p95"] for f in figures], 400 if fast else None),
-        Figure(f"{title}: a node, each way", "GB a day", [gigabytes_a_day(PROFILES[title])]),
+        Figure(f"{title}: a node, each way", "GB a day", [f["gigabytes_a_day"] for f in figures]),
         Figure(f"{title}: on all links", "MB a message", [f["bytes_per_delivery"] / 1e6 for f in figures]),
     ]
 

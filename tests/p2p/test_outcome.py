@@ -21,6 +21,7 @@ def outcome(guesses: Sequence[tuple[int, Sequence[float]]]) -> Outcome:
         profile=PROFILES["fast"],
         seed=1,
         minutes=1.0,
+        settings={},
         corrupt=0,
         dead=0,
         costs=Costs(),

@@ -77,11 +77,17 @@ def _parser() -> _Parser:
     add("--corrupt", type=_number(0, 0.95), default=0.0, metavar="SHARE", help="of nodes that work for the observer")
     add("--dead", type=_number(0, 0.5), default=0.0, metavar="SHARE", help="of nodes that are known and do not answer")
     add("--loss", type=_number(0, 0.5), default=0.0, metavar="SHARE", help="of packets lost on links")
-    add("--link-ms", type=_number(0, 10_000), default=5.0, metavar="MS", help="one way (default %(default)g)")
-    add("--load", type=_number(0.001, 0.9), default=0.1, metavar="SHARE", help="of real packets in what may be real")
+    add("--link-ms", type=_number(0, 100_000), default=5.0, metavar="MS", help="one way (default %(default)g)")
+    add(
+        "--load",
+        type=_number(0.001, 0.9),
+        default=0.1,
+        metavar="SHARE",
+        help="of the slots that are no loop's: with a message",
+    )
     add("--guards", type=_whole(1, 20), default=GUARDS, help="mixes a node's packets enter by (default %(default)s)")
     add("--told", action="store_true", help="the observer is also told which packets end at which mix")
-    add("--real-packets", action="store_true", help="with keys and 16 KiB; some 20 times as slow, the same figures")
+    add("--real-packets", action="store_true", help="with keys and 16 KiB; some 7 times as slow, the same figures")
     add(
         "--unwrap-us",
         type=_number(0, 1e6),
@@ -89,7 +95,7 @@ def _parser() -> _Parser:
         help="what a mix takes to unwrap a packet (default: measured now, so that runs differ a little)",
     )
     add("--json", action="store_true", help="all figures as one JSON object on stdout")
-    add("--plot", type=Path, metavar="FILE.png", help="draw bits against latency for all profiles (a minute more)")
+    add("--plot", type=Path, metavar="FILE.png", help="draw bits against latency for all profiles (half a minute more)")
     return parser
 
 
@@ -137,6 +143,12 @@ def _check(parser: _Parser, given: argparse.Namespace) -> None:
     alive = honest - round(given.dead * honest)
     if alive < 2:
         parser.error(f"--corrupt and --dead leave {alive} honest nodes that work: at least 2 are needed")
+    working = given.nodes - (honest - alive)
+    if working <= MAX_HOPS:
+        parser.error(f"--dead leaves {working} nodes that work: an author needs {MAX_HOPS} others")
+    most_ms = 1e3 * 2 * PROFILES[given.profile].expected_latency / MAX_HOPS
+    if given.link_ms > most_ms:
+        parser.error(f"--link-ms: {given.profile} gives up before {given.link_ms:g} ms links: at most {most_ms:.0f}")
     if given.plot is not None:
         if given.plot.suffix.lower() != ".png":
             parser.error(f"--plot: {str(given.plot)!r} does not end in .png")

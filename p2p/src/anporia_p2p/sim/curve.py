@@ -24,13 +24,13 @@ _INK = "#333333"
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One simulation of the curve: seconds one way on average, bits on average and least, of so many."""
+    """One simulation of the curve: seconds one way and bits, on average; bits that all but a twentieth have."""
 
     profile: str
     factor: float
     seconds: float
     bits: float
-    least_bits: float
+    low_bits: float
     max_bits: float
 
 
@@ -52,7 +52,7 @@ def sweep(scenario: Scenario, progress: Callable[[float], None] = lambda done: N
 
 def _point(profile: Profile, factor: float, latencies: Sequence[float], bits: Sequence[float], most: float) -> Point:
     mean = sum(latencies) / len(latencies) / 1e3
-    return Point(profile.name, factor, mean, sum(bits) / len(bits), min(bits), most)
+    return Point(profile.name, factor, mean, sum(bits) / len(bits), sorted(bits)[len(bits) // 20], most)
 
 
 def draw(points: Sequence[Point], title: str, file: Path) -> None:
@@ -84,10 +84,11 @@ def draw(points: Sequence[Point], title: str, file: Path) -> None:
         axes.set_xscale("log")
         axes.set_ylim(bottom=0.0, top=max((point.max_bits for point in points), default=1.0) * 1.12)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.set_xlabel("one way, on average (seconds); below: what each node sends, and receives as much")
+        axes.set_xlabel("one way, on average (seconds)")
         axes.set_ylabel("uncertainty about the author (bits)")
-        axes.set_title(title, loc="left", fontsize=11)
-        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncol=3, fontsize=9)
+        how = "line: mean; shade: down to the worst twentieth of the messages; dot: the profile"
+        axes.set_title(f"{title}\n{how}", loc="left", fontsize=10)
+        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncol=3, fontsize=8)
         # nothing of the day and the version in the file: what did not change gives the same bytes
         figure.savefig(file, format="png", dpi=160, metadata={"Software": None})
         plt.close(figure)
@@ -96,10 +97,10 @@ def draw(points: Sequence[Point], title: str, file: Path) -> None:
 def _draw_profile(axes: Axes, profile: Profile, points: Sequence[Point], colour: str) -> None:
     ordered = sorted(points, key=lambda point: point.seconds)
     seconds = [point.seconds for point in ordered]
-    cost = f"{profile.name}: {gigabytes_a_day(profile):.3g} GB a day"
+    cost = f"{profile.name}: {gigabytes_a_day(profile.packets_per_second):.3g} GB a node a day, each way"
     axes.plot(seconds, [point.bits for point in ordered], color=colour, linewidth=1.8, label=cost)
     axes.fill_between(
-        seconds, [point.least_bits for point in ordered], [point.bits for point in ordered], color=colour, alpha=0.12
+        seconds, [point.low_bits for point in ordered], [point.bits for point in ordered], color=colour, alpha=0.12
     )
     for point in ordered:
         if point.factor == 1.0:

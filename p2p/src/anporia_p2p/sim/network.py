@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,7 +54,8 @@ class Network:
         self.costs = costs
         self.nodes: list[Node] = []
         self.flights = 0
-        self.lost = 0
+        self.lost: Counter[str] = Counter()
+        """Packets that reached no core, by why: `lost_on_link`, `node_down`, `no_such_node`."""
         self.arriving: Flight | None = None
         """The packet being handled: what an effect came from."""
         self._by_id: dict[bytes, Node] = {}
@@ -131,7 +133,7 @@ class Network:
                 continue
             receiver = self._by_id.get(effect.peer)
             if receiver is None:
-                self.lost += 1
+                self.lost["no_such_node"] += 1
                 continue
             cause = None if node.insight is None else node.insight.causes.pop(effect.packet, None)
             if node.behaviour is None:
@@ -151,7 +153,7 @@ class Network:
             tap.sent(self.now, flight)
         seconds = self.links.passage(flight.sender, flight.receiver)
         if seconds is None:
-            self.lost += 1
+            self.lost["lost_on_link"] += 1
         else:
             self.at(self.now + seconds, self._land, flight)
 
@@ -160,7 +162,7 @@ class Network:
         for tap in self._taps:
             tap.arrived(self.now, flight)
         if not node.up:
-            self.lost += 1
+            self.lost["node_down"] += 1
             return
         if node.behaviour is None:
             self._serve(node, flight, flight.packet)
@@ -177,7 +179,7 @@ class Network:
 
     def _handle(self, node: Node, mix: Mix, flight: Flight, packet: bytes) -> None:
         if not node.up or node.mix is not mix:
-            self.lost += 1
+            self.lost["node_down"] += 1
             return
         if node.insight is not None:
             node.insight.current = flight

@@ -77,8 +77,8 @@ class _Held:
 class Observer:
     """The taps on all links, and inside the nodes `corrupt`, which show it how their packets belong together.
 
-    `told`: each mix also shows it which packets ended there, which no tap does; what is then left of the entropy is a
-    floor for observers that guess better than this one.
+    `silent`: nodes that send nothing at all, which anybody sees; `told`: each mix also shows it which packets ended
+    there, which no tap does: a harsher case, beside what can be seen.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class Observer:
         profile: Profile,
         *,
         corrupt: Collection[int] = (),
+        silent: Collection[int] = (),
         told: bool = True,
         now: float = 0.0,
     ) -> None:
@@ -95,7 +96,7 @@ class Observer:
         self._rate = profile.rate
         self._departure = 1 / profile.mean_delay
         self._corrupt = frozenset(corrupt)
-        self._honest = np.array([node not in self._corrupt for node in range(nodes)])
+        self._honest = np.array([node not in self._corrupt and node not in silent for node in range(nodes)])
         self._held = [_Held(2 * nodes * MAX_HOPS, now) for _ in range(nodes)]
         self._last_own = np.full(nodes, now)
         self._elsewhere = 1 / (nodes - 1)
@@ -109,7 +110,7 @@ class Observer:
 
     @property
     def max_bits(self) -> float:
-        """The entropy of knowing nothing: of all honest nodes."""
+        """The entropy of knowing nothing: of all honest nodes that send at all."""
         return math.log2(max(1, int(self._honest.sum())))
 
     def sent(self, now: float, flight: Flight) -> None:

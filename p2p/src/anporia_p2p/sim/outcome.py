@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,23 +25,24 @@ _DAY = 86_400
 _LEAST = 1e-6  # likelihood that one guess may take an author down to: a guess is never certain
 
 
-def gigabytes_a_day(profile: Profile) -> float:
-    """Give what a node of a network sends a day, in GB (10^9 bytes) of packets; it receives as much."""
-    return profile.packets_per_second * PACKET_BYTES * _DAY / 1e9
+def gigabytes_a_day(packets_per_second: float) -> float:
+    """Give what so many packets a second are a day, in GB (10^9 bytes)."""
+    return packets_per_second * PACKET_BYTES * _DAY / 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One simulation's figures.
 
-    `corrupt`, `dead`: numbers of nodes; `flights`: packets on links within the measured time; `sent`: packets by what
-    they were; `loops`: `sent`, `lost`; `costs`, `wall_seconds`: seconds.
+    `settings`: what else was asked for; `corrupt`, `dead`: numbers of nodes; `flights`: packets on links within the
+    measured time; `sent`: packets by what they were; `loops`: `sent`, `lost`; `costs`, `wall_seconds`: seconds.
     """
 
     nodes: int
     profile: Profile
     seed: int
     minutes: float
+    settings: Mapping[str, float | bool]
     corrupt: int
     dead: int
     costs: Costs
@@ -101,6 +102,7 @@ class Outcome:
             "profile": self.profile.name,
             "seed": self.seed,
             "minutes": self.minutes,
+            **self.settings,
             "corrupt_nodes": self.corrupt,
             "dead_nodes": self.dead,
             "sent": len(self.letters),
@@ -124,7 +126,7 @@ class Outcome:
             "packet_bytes": PACKET_BYTES,
             "packets": self.flights,
             "bytes_per_delivery": round(self.flights * PACKET_BYTES / delivered) if delivered else None,
-            "gigabytes_a_day": _rounded(gigabytes_a_day(self.profile)),
+            "gigabytes_a_day": _rounded(gigabytes_a_day(self.flights / (60 * self.minutes) / (self.nodes - self.dead))),
             "cover_share": _rounded(self.cover_share),
             "loops": {"sent": self.loops["sent"], "lost": self.loops["lost"]},
             "drops": dict(sorted(self.drops.items())),

@@ -61,7 +61,7 @@ def simulate(scenario: Scenario, progress: Callable[[float], None] = lambda done
     honest = [number for number in numbers if number not in corrupt]
     dead = frozenset(chance.sample(honest, round(scenario.dead * len(honest))))
     authors = [number for number in honest if number not in dead]
-    observer = Observer(scenario.nodes, profile, corrupt=corrupt, told=scenario.told, now=START)
+    observer = Observer(scenario.nodes, profile, corrupt=corrupt, silent=dead, told=scenario.told, now=START)
     world = World(
         scenario.nodes,
         profile,
@@ -109,6 +109,14 @@ def simulate(scenario: Scenario, progress: Callable[[float], None] = lambda done
         profile=profile,
         seed=seed,
         minutes=scenario.minutes,
+        settings={
+            "load": scenario.load,
+            "link_ms": 1e3 * scenario.link,
+            "loss": scenario.loss,
+            "guards": scenario.guards,
+            "told": scenario.told,
+            "real_packets": scenario.real,
+        },
         corrupt=len(corrupt),
         dead=len(dead),
         costs=scenario.costs,

@@ -53,8 +53,8 @@ class _Origin:
 class World:
     """`nodes` mixes that know each other. All chance follows from `seed`.
 
-    `real`: with Sphinx packets (about 40 times as slow) in place of keyless ones; `corrupt`: nodes that show their taps
-    which packet is which; `behaviours`: what some nodes do beside their cores, by number.
+    `real`: with Sphinx packets in place of keyless ones, some seven times as slow; `corrupt`: nodes that show their
+    taps which packet is which; `behaviours`: what some nodes do beside their cores, by number.
     """
 
     def __init__(
@@ -114,12 +114,10 @@ class World:
 
     @property
     def drops(self) -> Counter[str]:
-        """What ended at mixes, by reason, and on links as `lost_on_link`."""
-        total: Counter[str] = Counter()
+        """What ended at mixes or before, by reason."""
+        total = Counter(self.network.lost)
         for node in self.nodes:
             total.update(node.mix.drops)
-        if self.network.lost:
-            total["lost_on_link"] = self.network.lost
         return total
 
     def guards(self, number: int) -> list[int]:
