@@ -173,7 +173,8 @@ def _simulate(parser: _Parser, given: argparse.Namespace) -> None:
             curve = bars.add_task("curve", total=1.0)
             points = sweep(scenario, lambda done: bars.update(curve, completed=done))
             honest = given.nodes - outcome.corrupt
-            title = f"{given.nodes} nodes, {honest} of them honest: an observer of all links"
+            whom = "all" if honest == given.nodes else f"{honest} of them"
+            title = f"{given.nodes} nodes, {whom} honest: an observer of all links"
             draw(points, title, given.plot)
     if given.json:
         print(json.dumps(outcome.as_dict()))

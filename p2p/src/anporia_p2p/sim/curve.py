@@ -88,7 +88,8 @@ def draw(points: Sequence[Point], title: str, file: Path) -> None:
         axes.set_ylabel("uncertainty about the author (bits)")
         how = "line: mean; shade: down to the worst twentieth of the messages; dot: the profile"
         axes.set_title(f"{title}\n{how}", loc="left", fontsize=10)
-        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncol=3, fontsize=8)
+        costs = "what each node sends a day, and receives as much"
+        axes.legend(title=costs, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncol=3, fontsize=9)
         # nothing of the day and the version in the file: what did not change gives the same bytes
         figure.savefig(file, format="png", dpi=160, metadata={"Software": None})
         plt.close(figure)
@@ -97,7 +98,7 @@ def draw(points: Sequence[Point], title: str, file: Path) -> None:
 def _draw_profile(axes: Axes, profile: Profile, points: Sequence[Point], colour: str) -> None:
     ordered = sorted(points, key=lambda point: point.seconds)
     seconds = [point.seconds for point in ordered]
-    cost = f"{profile.name}: {gigabytes_a_day(profile.packets_per_second):.3g} GB a node a day, each way"
+    cost = f"{profile.name}: {gigabytes_a_day(profile.packets_per_second):.3g} GB"
     axes.plot(seconds, [point.bits for point in ordered], color=colour, linewidth=1.8, label=cost)
     axes.fill_between(
         seconds, [point.low_bits for point in ordered], [point.bits for point in ordered], color=colour, alpha=0.12
