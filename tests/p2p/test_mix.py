@@ -263,11 +263,24 @@ def test_more_than_waits_for_slots_is_refused() -> None:
     town.run(5.0)
     assert len(set(town.delivered())) == MAX_QUEUED
     assert all(author.heard(b"%d" % number) for number in range(MAX_QUEUED))
-    town.run(5.0)  # copies that still stood in the queue
+    town.run(5.0)
     # what was refused is not half begun
     author.publish(town.now, b"more", b"more")
     town.run(1.5)
     assert Deliver(Service.PUBLISH, b"more") in town.delivered()
+
+
+def test_copies_that_nobody_needs_any_more_are_let_go_of() -> None:
+    town = Town(packets=keyless())
+    author = town.mixes[0]
+    author.publish(town.now, b"heard", b"heard")
+    author.publish(town.now, b"other", b"other")
+    assert [queued.message_id for queued in author._queue] == [b"heard", b"other"]
+    assert author.heard(b"heard") == 1  # an earlier copy came through
+    assert [queued.message_id for queued in author._queue] == [b"other"]
+    town.run(5.0)
+    assert Deliver(Service.PUBLISH, b"other") in town.delivered()
+    assert Deliver(Service.PUBLISH, b"heard") not in town.delivered()
 
 
 def test_more_than_is_awaited_is_refused() -> None:

@@ -270,6 +270,20 @@ async def test_closing_lets_reads_end(path: Path) -> None:
     assert {len((await read).rows) for read in reads} == {100}
 
 
+async def test_closing_does_not_take_a_reader_from_those_who_wait_for_it(path: Path) -> None:
+    store = await SqliteStore.open(path, readers=1)
+    await store.append(some(3))
+    reader = await store._readers.get()
+    waiting = asyncio.create_task(store.query(Query(Filter())))
+    await settle()
+    store._closing = True
+    store._readers.put_nowait(reader)  # `waiting` is woken, and has not run yet
+    async with asyncio.timeout(30):
+        await store._close_readers()
+        assert len((await waiting).rows) == 3
+        await store.close()
+
+
 async def test_a_writer_that_was_cancelled_refuses(path: Path) -> None:
     """As asyncio.run does with every task that is left when the program is interrupted."""
     store = await SqliteStore.open(path)

@@ -50,6 +50,9 @@ class Reader:
         self._readers: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
         for reader in readers:
             self._readers.put_nowait(reader)
+        self._reading = 0  # reads under way, those that wait for a reader too
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def _load(self) -> None:
         rows = await self._fetch("SELECT CAST(name AS BLOB), CAST(value AS BLOB) FROM meta", ())
@@ -63,7 +66,10 @@ class Reader:
         self.first_seq, self.last_seq = first, last
 
     async def _close_readers(self) -> None:
-        while self._all_readers:  # each once it is free; new reads are refused by now
+        # New reads are refused by now. Those that wait for a reader come first: whoever asks a queue that has just
+        # been given something gets it before those who were woken for it, and they would wait for ever.
+        await self._idle.wait()
+        while self._all_readers:
             reader = await self._readers.get()
             self._all_readers.remove(reader)
             await reader.close()
@@ -76,7 +82,18 @@ class Reader:
     async def _fetch(self, sql: str, args: Mapping[str, object] | Sequence[object]) -> list[sqlite3.Row]:
         if self._closing:
             raise StoreError("the store is closed")
-        reader = await self._readers.get()
+        self._reading += 1
+        self._idle.clear()
+        try:
+            return await self._fetch_with(await self._readers.get(), sql, args)
+        finally:
+            self._reading -= 1
+            if not self._reading:
+                self._idle.set()
+
+    async def _fetch_with(
+        self, reader: aiosqlite.Connection, sql: str, args: Mapping[str, object] | Sequence[object]
+    ) -> list[sqlite3.Row]:
         left = False
 
         def fetch(connection: sqlite3.Connection) -> list[sqlite3.Row]:

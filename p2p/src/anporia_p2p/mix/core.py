@@ -175,13 +175,18 @@ class Mix:
                 raise
 
     def heard(self, message_id: bytes) -> int | None:
-        """Note that the network has a message; gives the try it was (1 to 5), or None if it was not awaited."""
+        """Note that the network has a message; gives the try it was (1 to 5), or None if it was not awaited.
+
+        Copies that still wait for a slot are let go of: each would show an observer its author once more.
+        """
+        if any(queued.message_id == message_id for queued in self._queue):
+            self._queue = deque(queued for queued in self._queue if queued.message_id != message_id)
         return self._messages.heard(message_id)
 
     def send(self, now: float, service: Service, body: bytes) -> None:
         """Send a body once, to the service of a random mix. Raises `QueueFull`, `NoPath`, `BodyTooLarge`."""
         now = self._clock(now)
-        self._room(1)
+        self._room()
         sealed = self._sealer.seal(now, self._epochs.public, service, body)
         self._queue.append(_Queued(sealed.first_hop, sealed.packet, None, now))
 
@@ -202,7 +207,7 @@ class Mix:
         For the services of mixes, whose place is no secret: who made the block chose its first mix, and that one sees
         who answers.
         """
-        self._room(1)
+        self._room()
         first_hop, packet = self._packets.answer(block, body)
         if first_hop == self.me:
             unwrapped = self._epochs.take(packet).unwrap()
@@ -268,7 +273,7 @@ class Mix:
         copies = 0
         try:
             for _ in range(message.copies):
-                self._room(1)
+                self._room()
                 sealed = self._sealer.seal(
                     now, self._epochs.public, Service.PUBLISH, message.body, message.passed, message.entered
                 )
@@ -281,8 +286,8 @@ class Mix:
                 raise
         self._messages.trying(now, message, copies)
 
-    def _room(self, packets: int) -> None:
-        if len(self._queue) + packets > MAX_QUEUED:
+    def _room(self) -> None:
+        if len(self._queue) >= MAX_QUEUED:
             rate = self.profile.payload_rate
             raise QueueFull(f"{MAX_QUEUED} packets wait for a slot, and {rate:g} of them leave in a second")
 
