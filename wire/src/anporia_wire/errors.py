@@ -10,6 +10,7 @@ AnporiaError
   InvalidFilter             invalid_filter  query parameters
   InvalidKey                invalid_key     key material of the caller
   DirectMessageError        bad_dm          a direct message that cannot be opened
+  pq.PqUnavailable          pq_unavailable  a second signature where `cryptography` is not installed
 """
 
 from __future__ import annotations
