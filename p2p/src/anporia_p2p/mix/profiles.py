@@ -13,7 +13,7 @@ from ..sphinx import MAX_HOPS
 __all__ = ["PROFILES", "Profile"]
 
 _LINK_SECONDS = 0.05  # one way between two homes on one continent; what to expect, not a limit
-_GOSSIP_SECONDS = 0.25  # to all of 200 nodes (p2p goals: p95)
+_GOSSIP_SECONDS = 0.25  # to all of 200 nodes: what gossip is to reach, and is not built yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        # the first seed's 200 ms; a tenth of loops, for each share of loops lengthens the wait for a slot (decision 34)
+        # 200 ms one way was asked for; each share of loops lengthens the wait for a slot (decision 34)
         Profile("fast", rate=22.0, loop_share=0.1, mean_delay=0.032),
         Profile("balanced", rate=2.0, loop_share=0.2, mean_delay=0.500),
         Profile("slow", rate=0.2, loop_share=0.2, mean_delay=5.0),

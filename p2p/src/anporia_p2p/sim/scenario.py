@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from ..mix.guards import GUARDS
 from ..mix.profiles import Profile
-from ..sphinx import MAX_HOPS
 from .flights import Costs, Flight
 from .links import Links
 from .network import seeded
@@ -17,9 +16,8 @@ from .observer import Guess, Observer
 from .outcome import Outcome
 from .world import START, Letter, World
 
-__all__ = ["MIN_NODES", "Scenario", "simulate"]
+__all__ = ["Scenario", "simulate"]
 
-MIN_NODES = MAX_HOPS + 2  # five mixes that are neither the author nor each other, and one to choose among
 _WARM_UP = 3.0  # times the usual latency until mixes hold what they usually hold
 _SLICES = 200  # of the run, between reports of progress
 
