@@ -1,8 +1,8 @@
 """The anonymous network: packets against their primitives, and simulated networks; ten minutes.
 
 Bits and latencies are virtual, from `anporia_p2p.sim` with the costs of real packets as measured at the start of the
-run; each run is another seed. `--plot FILE.png` draws bits against latency (a minute more), `--table FILE.md` writes
-the tables for docs/p2p.md.
+run; each run is another seed. `--plot FILE.png` draws bits against latency (half a minute more), `--table FILE.md`
+writes the tables for docs/p2p.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The command `anporia-node`: as yet one verb, `sim`, which simulates a network and says how anonymous it was.
 
-Exit status 0; 1 where the simulation could not be finished; 2 for an order that makes no sense.
+Exit status 0; 1 where the simulation could not be finished; 2 for an order that makes no sense; 130 where it was
+stopped.
 """
 
 from __future__ import annotations

@@ -19,9 +19,11 @@ from .sealing import SealedPacket, Sealer
 __all__ = ["Cover"]
 
 _NONCE_BYTES = 16
-_GRACE = 2.0  # seconds a loop may come later than its delays add up to: links, slots of a busy processor
+_GRACE = (
+    2.0  # seconds a loop may come later than its delays add up to, beside a mean delay a mix: links, a busy processor
+)
 _RETRY = 1.0  # seconds until a path is looked for again where there was none
-_STALE = 150.0  # seconds a packet lies ready at most: half of what a mix key is still taken for after its hour
+_STALE = 150.0  # seconds a packet lies ready at most: half of what a mix key is taken for after senders stop using it
 
 
 class Cover:

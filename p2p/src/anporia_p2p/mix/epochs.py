@@ -1,4 +1,4 @@
-"""The mix key of the hour, and the one before it for packets that were on their way.
+"""The mix key of the hour, and those before it, two at most, for packets that were on their way.
 
 Keys live in memory only: a restart makes a new one, so that packets recorded before it cannot be replayed to a mix that
 has forgotten their tags, and nobody can be made to open them later.
@@ -62,7 +62,7 @@ class Epochs:
         raise AssertionError("there is always one key")
 
     def turn(self, now: float) -> NewMixKey | None:
-        """Begin a new epoch when the last is over, and forget the key whose grace is; gives the new key, if any."""
+        """Begin a new epoch when the last is over or its replay cache nearly full; gives the new key, if any."""
         new = None
         newest = self._epochs[0]
         if newest.replays.nearly_full:

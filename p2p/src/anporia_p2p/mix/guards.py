@@ -1,8 +1,8 @@
 """The few mixes that a node's own packets enter the network by, kept for weeks.
 
-Whoever changes the first hop with every packet uses a bad one sooner or later. With guards most nodes do not while
-their guards last; the price is that an observer of all links can tell which packets are likely to be fresh (measured
-in docs/p2p.md).
+Whoever changes the first hop with every packet uses a bad one sooner or later. With three guards, and a fifth of the
+mixes bad, half of the nodes do not while their guards last; the price is that an observer of all links can tell which
+packets are likely to be fresh (measured in docs/p2p.md).
 """
 
 from __future__ import annotations

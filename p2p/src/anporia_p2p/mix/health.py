@@ -1,7 +1,8 @@
 """What one's own loops say of the mixes: each loop that does not come home accuses the mixes it went through.
 
-It finds mixes that are dead, that drop, and those whose traffic somebody cuts off (an n-1 attack must drop the loops
-too, for it cannot tell them from the packets it wants to be rid of). It cannot say who did it.
+It finds mixes that are dead, that drop, and those whose traffic somebody cuts off (an n-1 attack that drops must drop
+the loops too, for it cannot tell them from the packets it wants to be rid of; one that only delays them a little goes
+unseen). It cannot say who did it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Collection, Iterable
 __all__ = ["Health"]
 
 _SKIP_BELOW = 0.8  # of the median: with a tenth of the mixes dead, loops through a good one come home 73 times of 100
-_LEAST_PROBES = 4.0  # before a mix is judged; then a good one has lost all with probability 0.27^4 = 0.5 %
+_LEAST_PROBES = 4.0  # weighted, so five loops; a good one has lost all of them with probability 0.27^5 = 0.14 %
 _DEVIATIONS = 2.0  # below what that share of its probes would give on average: chance goes so far one time in 40
 _KEPT = 0.95  # of what older probes weigh at each new one: some 20 probes count, and a mix that came back is found so
 _MOST_SKIPPED = 1 / 3  # of the mixes: a liar must not be able to choose our paths by making others look bad
@@ -85,7 +86,7 @@ class Health:
         return score < bound - _DEVIATIONS * math.sqrt(bound * (1 - bound) / self._probes[mix])
 
     def forget(self, known: Collection[bytes]) -> None:
-        """Drop what is known of mixes that are no longer in the directory."""
+        """Drop what is known of mixes that are not in `known`."""
         for mix in [mix for mix in self._probes if mix not in known]:
             del self._probes[mix], self._came[mix]
 

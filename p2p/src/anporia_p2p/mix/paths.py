@@ -42,7 +42,7 @@ class Paths:
 
         The exit is drawn first, of all nodes and this one alike: were an author never its own exit, and its guards
         seldom, where its events first appear would tell. Behind the guard those in `avoid` are left out as long as
-        enough others are left. Raises `NoPath`.
+        enough others are left, and guards in `avoid_guards` as long as there is another. Raises `NoPath`.
         """
         mixes, guards = self._candidates(now, probing=False)
         fresh = {id_: node for id_, node in mixes.items() if id_ not in avoid}

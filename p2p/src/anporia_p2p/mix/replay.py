@@ -4,11 +4,11 @@ from __future__ import annotations
 
 __all__ = ["MAX_TAGS", "ReplayCache"]
 
-MAX_TAGS = 1_000_000  # 78 MiB as measured; an hour at 100 packets a second is 360,000
+MAX_TAGS = 1_000_000  # 78 MiB as measured; 70 minutes at 110 packets a second, `fast`, are 462,000
 
 
 class ReplayCache:
-    """Tags of 16 bytes. It forgets none: when it is full, no packet is new any more until the key changes."""
+    """Tags of 16 bytes. It forgets none: when it is full, no packet of its key is new; a new key comes before that."""
 
     def __init__(self, most: int = MAX_TAGS) -> None:
         self._tags: set[bytes] = set()

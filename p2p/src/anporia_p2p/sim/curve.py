@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["FACTORS", "Point", "draw", "sweep"]
 
 FACTORS = (0.03, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0)  # of a profile's delay; 1 is the profile itself
-_FLIGHTS = 25_000  # a point is worth: some hundred messages, two or three seconds of work
+_FLIGHTS = 25_000  # a point is worth: some hundred messages, one or two seconds of work
 _COLOURS = {"fast": "#D55E00", "balanced": "#0072B2", "slow": "#009E73"}  # Okabe and Ito's, told apart by all
 _INK = "#333333"
 

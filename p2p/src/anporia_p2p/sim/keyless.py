@@ -1,4 +1,4 @@
-"""Packets without keys, for simulations of many: everything a mix can see or do about a packet, at a tenth of the cost.
+"""Packets without keys, for simulations of many: all a mix can see or do about a packet, at a seventh of the cost.
 
 Each block names the key it is for and is checked by a plain hash, so that a changed header ends at the next hop and a
 changed payload at the last, as with real packets. Nothing in it is secret: never send one over a network.

@@ -1,7 +1,8 @@
 """Drives the real cores in virtual time: no sockets, no clock, the same run for the same seed.
 
 A node is a `Mix` and one processor, which takes as long for each packet as was measured for it. Whoever watches, an
-adversary or a test, taps the links: it is told of each packet that leaves and arrives, and nothing else.
+adversary or a test, taps the links: it is told of each packet that leaves and arrives, and by `handled` of what became
+of it, which only observers that are `told` look at.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class Observer:
         *,
         corrupt: Collection[int] = (),
         silent: Collection[int] = (),
-        told: bool = True,
+        told: bool = False,
         now: float = 0.0,
     ) -> None:
         self._told = told

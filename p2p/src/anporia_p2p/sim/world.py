@@ -121,7 +121,7 @@ class World:
         return total
 
     def guards(self, number: int) -> list[int]:
-        """Give the numbers of a node's guards."""
+        """Give the numbers of all guards a node has drawn, also of those it passes over now."""
         numbers = {node.id: node.number for node in self.nodes}
         return [numbers[guard.node_id] for guard in self.nodes[number].mix.guards.kept]
 

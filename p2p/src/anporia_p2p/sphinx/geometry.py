@@ -8,7 +8,7 @@ delta 10,500  LIONESS; inside: 32 zero bytes | length 2 | flags 2 | body, filled
 ```
 
 The sizes follow from two wishes: five hops, and an event with a hybrid signature (3.8 kB deflated) together with one
-reply block in one body (docs/p2p.md).
+reply block in one body (docs/decisions/0033).
 """
 
 from __future__ import annotations
