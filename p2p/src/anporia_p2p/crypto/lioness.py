@@ -11,7 +11,7 @@ import hmac
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 
-__all__ = ["KEY_BYTES", "MIN_BLOCK", "decrypt", "encrypt", "keystream"]
+__all__ = ["KEY_BYTES", "MIN_BLOCK", "decrypt", "encrypt", "keystream", "xor"]
 
 KEY_BYTES = 128  # four keys of 32 bytes, a round each
 _LEFT = 32  # the left half is as wide as the key of the stream and the tag of the MAC
@@ -29,20 +29,20 @@ def encrypt(key: bytes, block: bytes) -> bytes:
     """Encrypt a block of at least 64 bytes under a key of 128; gives as many bytes. Raises `ValueError`."""
     k1, k2, k3, k4 = _keys(key, block)
     left, right = block[:_LEFT], block[_LEFT:]
-    right = keystream(_xor(left, k1), right)
-    left = _xor(left, hmac.digest(k2, right, "sha256"))
-    right = keystream(_xor(left, k3), right)
-    return _xor(left, hmac.digest(k4, right, "sha256")) + right
+    right = keystream(xor(left, k1), right)
+    left = xor(left, hmac.digest(k2, right, "sha256"))
+    right = keystream(xor(left, k3), right)
+    return xor(left, hmac.digest(k4, right, "sha256")) + right
 
 
 def decrypt(key: bytes, block: bytes) -> bytes:
     """Undo `encrypt`. Raises `ValueError` for a block or key of a wrong length."""
     k1, k2, k3, k4 = _keys(key, block)
     left, right = block[:_LEFT], block[_LEFT:]
-    left = _xor(left, hmac.digest(k4, right, "sha256"))
-    right = keystream(_xor(left, k3), right)
-    left = _xor(left, hmac.digest(k2, right, "sha256"))
-    return left + keystream(_xor(left, k1), right)
+    left = xor(left, hmac.digest(k4, right, "sha256"))
+    right = keystream(xor(left, k3), right)
+    left = xor(left, hmac.digest(k2, right, "sha256"))
+    return left + keystream(xor(left, k1), right)
 
 
 def _keys(key: bytes, block: bytes) -> tuple[bytes, bytes, bytes, bytes]:
@@ -51,5 +51,6 @@ def _keys(key: bytes, block: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     return key[:32], key[32:64], key[64:96], key[96:]
 
 
-def _xor(a: bytes, b: bytes) -> bytes:
-    return (int.from_bytes(a, "little") ^ int.from_bytes(b, "little")).to_bytes(_LEFT, "little")
+def xor(a: bytes, b: bytes) -> bytes:
+    """Give the exclusive or of two texts of one length."""
+    return (int.from_bytes(a, "little") ^ int.from_bytes(b, "little")).to_bytes(len(a), "little")

@@ -25,6 +25,7 @@ _MLKEM_PUBLIC = 1_184  # FIPS 203, table 3
 _MLKEM_CIPHERTEXT = 1_088  # the same
 # its exchange gives zero for points of small order and no others, as that of any clamped scalar (RFC 7748, section 7)
 _PROBE = X25519PrivateKey.from_private_bytes(b"\x01" * 32)
+_NO_MLKEM = "this build of cryptography has no ML-KEM-768: install its wheel, 50 or later"
 _LABEL = bytes.fromhex("5c2e2f2f5e5c")  # \.//^\ : section 5.3 of the draft
 
 
@@ -46,7 +47,7 @@ class PublicKey:
         try:
             self._mlkem = MLKEM768PublicKey.from_public_bytes(self.raw[:_MLKEM_PUBLIC])
         except UnsupportedAlgorithm:
-            raise BadKey("this build of cryptography has no ML-KEM-768: install its wheel, 50 or later") from None
+            raise BadKey(_NO_MLKEM) from None
         except ValueError:
             raise BadKey("not an ML-KEM-768 public key") from None
         self._x25519 = X25519PublicKey.from_public_bytes(self._x25519_raw)
@@ -81,7 +82,7 @@ class PrivateKey:
         try:
             self._mlkem = MLKEM768PrivateKey.from_seed_bytes(expanded[:64])
         except UnsupportedAlgorithm:
-            raise BadKey("this build of cryptography has no ML-KEM-768: install its wheel, 50 or later") from None
+            raise BadKey(_NO_MLKEM) from None
         self._x25519 = X25519PrivateKey.from_private_bytes(expanded[64:])
         raw = self._mlkem.public_key().public_bytes_raw() + self._x25519.public_key().public_bytes_raw()
         self.public = PublicKey(raw)

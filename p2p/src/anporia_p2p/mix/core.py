@@ -170,7 +170,7 @@ class Mix:
         if message is not None:
             try:
                 self._try(now, message)
-            except Exception:
+            except Exception:  # whatever it is, it is the caller's; what was begun is taken back
                 self._messages.heard(message_id)
                 raise
 

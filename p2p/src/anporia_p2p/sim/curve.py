@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..mix.profiles import PROFILES, Profile
-from .outcome import gigabytes_a_day
+from .outcome import Outcome, gigabytes_a_day
 from .scenario import Scenario, simulate
 
 if TYPE_CHECKING:
@@ -41,18 +42,20 @@ def sweep(scenario: Scenario, progress: Callable[[float], None] = lambda done: N
     for done, (profile, factor) in enumerate(orders):
         one = replace(profile, mean_delay=profile.mean_delay * factor)
         minutes = _FLIGHTS / (profile.packets_per_second * scenario.nodes) / 60
-        outcome = simulate(
-            replace(scenario, profile=one, minutes=minutes),
-            lambda part, done=done: progress((done + part) / len(orders)),  # type: ignore[misc]
-        )
+
+        def within(part: float, done: int = done) -> None:
+            progress((done + part) / len(orders))
+
+        outcome = simulate(replace(scenario, profile=one, minutes=minutes), within)
         if outcome.bits and outcome.latencies:
-            points.append(_point(profile, factor, outcome.latencies, outcome.bits, outcome.max_bits))
+            points.append(_point(factor, outcome))
     return points
 
 
-def _point(profile: Profile, factor: float, latencies: Sequence[float], bits: Sequence[float], most: float) -> Point:
-    mean = sum(latencies) / len(latencies) / 1e3
-    return Point(profile.name, factor, mean, sum(bits) / len(bits), sorted(bits)[len(bits) // 20], most)
+def _point(factor: float, outcome: Outcome) -> Point:
+    bits = sorted(outcome.bits)
+    seconds = statistics.fmean(outcome.latencies) / 1e3
+    return Point(outcome.profile.name, factor, seconds, statistics.fmean(bits), bits[len(bits) // 20], outcome.max_bits)
 
 
 def draw(points: Sequence[Point], title: str, file: Path) -> None:

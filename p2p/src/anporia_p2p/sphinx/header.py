@@ -98,16 +98,16 @@ def assemble(layers: Sequence[Layer], random_bytes: Callable[[int], bytes]) -> b
     # each hop appends a block of zeros and adds its stream: what has piled up at the end when the last hop is reached
     filler = b""
     for stream in streams[:-1]:
-        filler = _xor(filler + bytes(BLOCK_BYTES), stream[BETA_BYTES - len(filler) :])
+        filler = lioness.xor(filler + bytes(BLOCK_BYTES), stream[BETA_BYTES - len(filler) :])
     # a fill of zeros would show the last hop how long the path was
     room = BETA_BYTES - ROUTING_BYTES - len(filler)
     plain = layers[-1].routing.to_bytes() + random_bytes(room)
-    beta = _xor(plain, streams[-1][: len(plain)]) + filler
+    beta = lioness.xor(plain, streams[-1][: len(plain)]) + filler
     after = layers[-1]
     gamma = _mac(after.keys, after.ciphertext + beta)
     for layer, stream in zip(reversed(layers[:-1]), reversed(streams[:-1]), strict=True):
         plain = layer.routing.to_bytes() + gamma + after.ciphertext + beta[: BETA_BYTES - BLOCK_BYTES]
-        beta = _xor(plain, stream[:BETA_BYTES])
+        beta = lioness.xor(plain, stream[:BETA_BYTES])
         gamma = _mac(layer.keys, layer.ciphertext + beta)
         after = layer
     return after.ciphertext + beta + gamma
@@ -153,7 +153,3 @@ def open_header(private: xwing.PrivateKey, packet: bytes) -> OpenHeader:
 
 def _mac(keys: HopKeys, data: bytes) -> bytes:
     return hmac.digest(keys.mac, data, "sha256")[:MAC_BYTES]
-
-
-def _xor(a: bytes, b: bytes) -> bytes:
-    return (int.from_bytes(a, "little") ^ int.from_bytes(b, "little")).to_bytes(len(a), "little")
